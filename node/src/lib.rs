@@ -1,0 +1,1 @@
+//! A Ferrolite node: replica, peers, client protocol and the ferrolite program

@@ -1,0 +1,1 @@
+//! The dqlite client protocol's codec, without I/O

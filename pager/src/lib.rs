@@ -1,0 +1,1 @@
+//! The database file by pages: checkpoint target and snapshot source

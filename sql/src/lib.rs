@@ -1,0 +1,1 @@
+//! The SQL engine standing on the log and the page store

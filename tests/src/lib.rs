@@ -1,0 +1,1 @@
+//! What crosses layers: real processes, real clients, whole clusters
