@@ -8,6 +8,7 @@
 //!
 //! - [`shell`]: an interactive SQL shell, and the runner of SQL scripts. It can be opened from another
 //!   program through [`shell::run`].
+//! - [`render`]: results as tables, CSV, JSON and more.
 //! - [`sql`]: the little the shell has to know of SQL's grammar: where a statement ends, whether it
 //!   returns rows, how a value is written as a literal.
 //!
@@ -25,4 +26,5 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod render;
 pub mod sql;
