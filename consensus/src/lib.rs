@@ -1,1 +1,30 @@
-//! Raft as a pure state machine: events in, actions out
+//! Raft as a pure state machine: events in, actions out.
+#![no_std]
+
+extern crate alloc;
+
+mod action;
+mod codec;
+mod configuration;
+mod entry;
+mod error;
+mod event;
+pub mod message;
+mod metrics;
+mod options;
+pub mod quorum;
+mod random;
+mod recovery;
+
+pub use action::{Action, ReadError, RefusedReason, State, TransferOutcome};
+pub use codec::DecodeError;
+pub use configuration::{Change, Configuration, ConfigurationError, Member, Role};
+pub use entry::{
+    ClusterId, Entry, EntryKind, HardState, Incarnation, Index, NodeId, Position, Term, TermRun,
+};
+pub use error::Error;
+pub use event::Event;
+pub use message::{AppendOutcome, Body, Message, SnapshotMeta};
+pub use metrics::Metrics;
+pub use options::{Lease, Options};
+pub use recovery::{Recovered, bootstrap, force_configuration};
