@@ -324,6 +324,11 @@ fn is_request(kind: u8) -> bool {
 }
 
 impl Request {
+    /// The type of INTERRUPT in a message's header: a server looks out for it before its turn in the queue.
+    pub const INTERRUPT: u8 = kind::INTERRUPT;
+    /// The type of CONNECT in a message's header: the first message of a peer.
+    pub const CONNECT: u8 = kind::CONNECT;
+
     /// Appends the request to `out`, header and body. Statements with more than 255 parameters take schema 1.
     ///
     /// # Errors
