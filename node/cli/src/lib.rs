@@ -6,11 +6,14 @@
 //!
 //! The commands, one module each:
 //!
-//! - [`shell`]: an interactive SQL shell, and the runner of SQL scripts. It can be opened from another
-//!   program through [`shell::run`].
-//! - [`render`]: results as tables, CSV, JSON and more.
-//! - [`sql`]: the little the shell has to know of SQL's grammar: where a statement ends, whether it
-//!   returns rows, how a value is written as a literal.
+//! - [`shell`]: an interactive SQL shell, and the runner of SQL scripts. Another program opens it through
+//!   [`shell::run`].
+//! - [`cluster`]: the nodes, their roles, who leads.
+//! - [`status`]: a health check.
+//! - [`transfer`]: whole databases in and out, as SQLite files.
+//!
+//! Below them: [`sql`] is the little that a shell has to know of SQL's grammar, [`render`] writes results,
+//! [`error`] says what went wrong so that a person can act on it.
 //!
 //! ```
 //! use ferrolite_cli::sql::Splitter;
@@ -26,5 +29,62 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod cluster;
+pub mod error;
+pub mod interrupt;
+pub mod progress;
 pub mod render;
+pub mod report;
+pub mod servers;
+pub mod shell;
 pub mod sql;
+pub mod status;
+pub mod transfer;
+
+use std::process::ExitCode;
+
+use clap::Subcommand;
+
+pub use error::{Error, Result};
+pub use servers::Servers;
+
+/// The commands, for a program to embed among its own.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Command {
+    /// Open an SQL shell, or run SQL
+    Shell(shell::ShellArgs),
+    /// List and change the nodes of a cluster
+    #[command(alias = "nodes")]
+    Cluster(cluster::ClusterArgs),
+    /// Show whether the nodes answer and agree on a leader
+    Status(status::StatusArgs),
+    /// Load an SQLite file into a cluster
+    Import(transfer::import::ImportArgs),
+    /// Write a database of a cluster to an SQLite file
+    Export(transfer::export::ExportArgs),
+}
+
+/// Runs a command. From then on Ctrl-C does not end the program by itself.
+///
+/// # Errors
+/// What the command reports.
+pub async fn run(command: Command) -> Result<()> {
+    match command {
+        Command::Shell(args) => shell::run(args.into()).await,
+        Command::Cluster(args) => cluster::run(args).await,
+        Command::Status(args) => status::run(args).await,
+        Command::Import(args) => transfer::import::run(args).await,
+        Command::Export(args) => transfer::export::run(args).await,
+    }
+}
+
+/// Reports a command's error on standard error, and the exit status that belongs to it.
+pub fn exit_code(result: Result<()>) -> ExitCode {
+    let Err(error) = result else {
+        return ExitCode::SUCCESS;
+    };
+    if !error.is_broken_pipe() {
+        eprintln!("{}", error.report());
+    }
+    ExitCode::from(error.exit_status())
+}

@@ -11,6 +11,9 @@ use super::lexer::{Token, TokenKind, tokens};
 pub struct StatementKind {
     /// It answers with rows: `SELECT`, `VALUES`, `PRAGMA`, `EXPLAIN`, and writes with `RETURNING`.
     pub returns_rows: bool,
+    /// It reports how many rows it changed: `INSERT`, `REPLACE`, `UPDATE`, `DELETE`. For other statements
+    /// the server's count is left over from an earlier one.
+    pub counts_changes: bool,
     /// It cannot change anything, so it may be sent again after a lost connection.
     pub is_read_only: bool,
     /// It may add, drop or rename tables, columns and other names.
@@ -36,6 +39,7 @@ pub fn classify(sql: &str) -> StatementKind {
     let first = words.next().unwrap_or_default();
     let mut kind = StatementKind {
         returns_rows: false,
+        counts_changes: false,
         is_read_only: false,
         changes_schema: false,
         transaction: TransactionEffect::None,
@@ -55,9 +59,11 @@ pub fn classify(sql: &str) -> StatementKind {
                 )
             });
             kind.is_read_only = matches!(verb.as_deref(), Some("SELECT" | "VALUES"));
+            kind.counts_changes = verb.is_some() && !kind.is_read_only;
             kind.returns_rows = kind.is_read_only || words.any(|word| word == "RETURNING");
         }
         "INSERT" | "REPLACE" | "UPDATE" | "DELETE" => {
+            kind.counts_changes = true;
             kind.returns_rows = words.any(|word| word == "RETURNING");
         }
         "CREATE" | "DROP" | "ALTER" => kind.changes_schema = true,

@@ -1,0 +1,322 @@
+//! A session that follows the leader.
+//!
+//! A [`Session`] of the client stays with one server and ends with its connection, since whatever SQLite
+//! ties to a connection ends with it too. A shell is to live on: it looks for the leader again, says so,
+//! and repeats what can be repeated. That is decided here, once:
+//!
+//! | the statement failed because | inside a transaction | outside |
+//! |---|---|---|
+//! | the server no longer leads | the transaction is gone; report | find the leader, send again |
+//! | the connection was lost, nothing can have happened | the transaction is gone; report | the same |
+//! | the same, but rows were already shown | the transaction is gone; report | report |
+//! | the outcome of a write is unknown | report | report |
+//! | anything else | report | report |
+//!
+//! A connection that died while nobody used it is found out by a small read before the statement is sent,
+//! so that it costs a repetition and not a write whose outcome is unknown.
+
+use std::time::Duration;
+
+use ferrolite_client::{Builder, Client, ExecResult, Session};
+use ferrolite_wire::{ErrorCode, Value};
+use tokio::time::Instant;
+
+use crate::error::{Error, Result};
+use crate::sql::{TransactionEffect, classify};
+
+/// How long a statement may run without a word from the server: a shell's user decides, with Ctrl-C.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(7 * 24 * 3600);
+/// How long the leader is looked for.
+const FAILOVER_TIMEOUT: Duration = Duration::from_secs(20);
+/// After this much idle time the connection is tried before it is trusted with a statement.
+const TRUSTED: Duration = Duration::from_millis(500);
+/// How often a statement is sent again at most.
+const MOST_ATTEMPTS: u32 = 5;
+
+/// Receives what a statement answers.
+pub trait RowSink: Send {
+    /// The names of the columns, before the first row.
+    ///
+    /// # Errors
+    /// Whatever ends the statement.
+    fn columns(&mut self, columns: &[String]) -> Result<()>;
+
+    /// A row.
+    ///
+    /// # Errors
+    /// Whatever ends the statement.
+    fn row(&mut self, values: Vec<Value>) -> Result<()>;
+}
+
+/// Collects rows.
+impl RowSink for Vec<Vec<Value>> {
+    fn columns(&mut self, _: &[String]) -> Result<()> {
+        Ok(())
+    }
+
+    fn row(&mut self, values: Vec<Value>) -> Result<()> {
+        self.push(values);
+        Ok(())
+    }
+}
+
+/// What a statement did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Done {
+    /// It returned this many rows.
+    Rows(u64),
+    /// It was run for its effect.
+    Changed(ExecResult),
+}
+
+/// A session with the leader, wherever it goes. See the module's introduction.
+pub struct Following {
+    servers: Vec<String>,
+    client: Client,
+    session: Option<Session>,
+    database: String,
+    /// The leader that was last talked to.
+    leader: Option<String>,
+    in_transaction: bool,
+    last_used: Instant,
+    /// Told to the user when the leader changes.
+    notify: fn(&str),
+}
+
+impl Following {
+    /// Finds the leader and opens the database on it.
+    ///
+    /// # Errors
+    /// When no leader is found, or it refuses the database.
+    pub async fn connect(servers: &[String], database: &str, notify: fn(&str)) -> Result<Self> {
+        let client = connect(servers, database).await?;
+        let mut following = Self {
+            servers: servers.to_vec(),
+            client,
+            session: None,
+            database: database.to_owned(),
+            leader: None,
+            in_transaction: false,
+            last_used: Instant::now(),
+            notify,
+        };
+        following.session().await?;
+        Ok(following)
+    }
+
+    /// The client, for requests that need no database.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// The database's name.
+    pub fn database(&self) -> &str {
+        &self.database
+    }
+
+    /// The address of the leader that was last talked to.
+    pub fn leader(&self) -> &str {
+        self.leader.as_deref().unwrap_or("")
+    }
+
+    /// Whether a transaction was begun and not ended.
+    pub fn in_transaction(&self) -> bool {
+        self.in_transaction
+    }
+
+    /// Goes to another database.
+    ///
+    /// # Errors
+    /// When no leader is found, or it refuses the database; the old one then stays in use.
+    pub async fn use_database(&mut self, database: &str) -> Result<()> {
+        let other = Self::connect(&self.servers, database, self.notify).await?;
+        *self = other;
+        Ok(())
+    }
+
+    /// A session that works, as far as is known.
+    ///
+    /// # Errors
+    /// When no leader is found.
+    pub async fn session(&mut self) -> Result<&mut Session> {
+        self.drop_dead_session().await;
+        let session = match self.session.take() {
+            Some(session) => session,
+            None => {
+                let opened = self.client.session().await;
+                let session = opened.map_err(Error::client("cannot reach the cluster's leader"))?;
+                let address = session.address().to_owned();
+                if self
+                    .leader
+                    .as_ref()
+                    .is_some_and(|before| *before != address)
+                {
+                    (self.notify)(&format!("the leader changed: now {address}"));
+                }
+                self.leader = Some(address);
+                session
+            }
+        };
+        self.last_used = Instant::now();
+        Ok(self.session.insert(session))
+    }
+
+    /// Forgets a session whose connection is known or found to be dead. A transaction dies with it, which the
+    /// statement that needs it has to report; see `transaction_lost`.
+    async fn drop_dead_session(&mut self) {
+        let Some(session) = &mut self.session else {
+            return;
+        };
+        if !session.is_closed() && self.last_used.elapsed() > TRUSTED {
+            // Any answer of a leader is fine: an interrupted or failing engine is the statement's to see.
+            match session.query::<i64>("SELECT 1", ()).await {
+                Err(error) if error.is_not_leader() || session.is_closed() => self.session = None,
+                _ => {}
+            }
+        } else if session.is_closed() {
+            self.session = None;
+        }
+    }
+
+    /// Runs one statement; rows go to `sink`.
+    ///
+    /// # Errors
+    /// What the server reported, what `sink` reported, or that no leader is found.
+    pub async fn run(&mut self, sql: &str, sink: &mut dyn RowSink) -> Result<Done> {
+        let kind = classify(sql);
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            self.drop_dead_session().await;
+            if self.in_transaction && self.session.is_none() {
+                return Err(self.transaction_lost());
+            }
+            let mut progress = Progress {
+                sink,
+                rows: 0,
+                sink_error: None,
+            };
+            let session = self.session().await?;
+            let ran = if kind.returns_rows {
+                progress.query(session, sql).await
+            } else {
+                session.execute(sql, ()).await.map(Done::Changed)
+            };
+            let rows = progress.rows;
+            if let Some(error) = progress.sink_error {
+                return Err(error);
+            }
+            self.last_used = Instant::now();
+            let error = match ran {
+                Ok(done) => {
+                    self.note_transaction(kind.transaction);
+                    return Ok(done);
+                }
+                Err(error) => error,
+            };
+            let leader_lost = error.is_not_leader()
+                || error.server_code() == Some(ErrorCode::IOERR_LEADERSHIP_LOST);
+            if leader_lost {
+                self.session = None;
+            }
+            let session_lost = self.session.as_ref().is_none_or(Session::is_closed);
+            let repeatable = session_lost && error.is_retryable() && !error.is_outcome_unknown();
+            if self.in_transaction && session_lost && !error.is_outcome_unknown() {
+                self.session = None;
+                return Err(self.transaction_lost());
+            }
+            if session_lost {
+                self.session = None;
+                self.in_transaction = false;
+            }
+            if !repeatable || rows > 0 || attempt >= MOST_ATTEMPTS {
+                return Err(statement_error(error));
+            }
+        }
+    }
+
+    /// The rows of a statement that the shell itself needs.
+    ///
+    /// # Errors
+    /// As [`run`](Self::run).
+    pub async fn fetch(&mut self, sql: &str) -> Result<Vec<Vec<Value>>> {
+        let mut rows = Vec::new();
+        self.run(sql, &mut rows).await?;
+        Ok(rows)
+    }
+
+    /// Notes that the user's transaction ended otherwise than by a statement.
+    pub fn transaction_over(&mut self) {
+        self.in_transaction = false;
+    }
+
+    fn note_transaction(&mut self, effect: TransactionEffect) {
+        match effect {
+            TransactionEffect::Opens => self.in_transaction = true,
+            TransactionEffect::Closes => self.in_transaction = false,
+            TransactionEffect::None => {}
+        }
+    }
+
+    fn transaction_lost(&mut self) -> Error {
+        self.in_transaction = false;
+        Error::Input {
+            message:
+                "the connection to the leader was lost, and the open transaction was rolled back"
+                    .to_owned(),
+            advice: Some("run the transaction again from its BEGIN".to_owned()),
+        }
+    }
+}
+
+/// A client as the shell wants it.
+async fn connect(servers: &[String], database: &str) -> Result<Client> {
+    let builder = Builder::default()
+        .servers(servers.iter().cloned())
+        .database(database)
+        .answer_timeout(ANSWER_TIMEOUT)
+        .retry_deadline(FAILOVER_TIMEOUT);
+    builder
+        .connect()
+        .await
+        .map_err(Error::client("cannot connect"))
+}
+
+/// An error of a statement: the server's words are enough, there is no need to say what was being done.
+fn statement_error(source: ferrolite_client::Error) -> Error {
+    Error::Statement(source)
+}
+
+/// Passes rows on and counts them.
+struct Progress<'s> {
+    sink: &'s mut dyn RowSink,
+    rows: u64,
+    sink_error: Option<Error>,
+}
+
+impl Progress<'_> {
+    async fn query(&mut self, session: &mut Session, sql: &str) -> ferrolite_client::Result<Done> {
+        let mut stream = session.query_stream(sql, ()).await?;
+        let mut began = false;
+        let mut passed = Ok(());
+        loop {
+            let row = stream.next().await?;
+            if !began {
+                began = true;
+                passed = self.sink.columns(stream.columns());
+            }
+            let Some(row) = row else { break };
+            if passed.is_ok() {
+                passed = self.sink.row(row.into_values());
+            }
+            if passed.is_err() {
+                // The rest of the rows is not wanted.
+                stream.interrupt().await?;
+                break;
+            }
+            self.rows = self.rows.saturating_add(1);
+        }
+        self.sink_error = passed.err();
+        Ok(Done::Rows(self.rows))
+    }
+}
