@@ -1,0 +1,363 @@
+//! The writing end of the log.
+//!
+//! One append is one write per segment that it touches, which is one write but for once every few megabytes. When
+//! the log goes on in a new segment, the old one is synced first: so only the newest segment can ever hold a torn
+//! write, and anything wrong in an older one is damage.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::map::Slot;
+use super::{Log, Record};
+use crate::backend::BackendFile;
+use crate::error::Error;
+use crate::record::{HEADER_BYTES, Place, RecordHeader, stored_bytes};
+use crate::segment::{RECORDS_AT, SegmentHeader, Spare, preallocate, segment_name, spare_name};
+
+/// A write buffer larger than this is given back after use.
+const KEPT_BUFFER_BYTES: usize = 1 << 20;
+
+/// Where the next record goes.
+#[derive(Debug, Default)]
+pub(super) struct Writer {
+    /// Number of the segment that comes after the newest.
+    pub next_number: u64,
+    /// Position at which that segment will begin.
+    pub next_position: u64,
+    /// Position at which the log's records end.
+    pub end: u64,
+    /// Header checksum of the last record.
+    pub link: u32,
+    /// First index of the newest segment, for the header of the next.
+    pub newest_first: u64,
+    /// The newest segment, if records may still be added to it.
+    pub active: Option<Active>,
+    /// Numbers the files that are made ready, so that no two have one name.
+    pub spare_number: u64,
+    /// Bytes on their way to the file; kept to spare allocations.
+    pub buffer: Vec<u8>,
+}
+
+/// The segment that records are added to.
+#[derive(Debug)]
+pub(super) struct Active {
+    pub number: u64,
+    pub name: String,
+    pub file: Arc<dyn BackendFile>,
+    pub position: u64,
+    pub file_len: u32,
+    /// Offset of the next record.
+    pub end: u32,
+    /// Index that the next record must have.
+    pub next_index: u64,
+}
+
+/// Consecutive records that go into one segment.
+struct Run<'a> {
+    records: &'a [Record],
+    /// Length of the new segment that they need; `None` when they fit the active one.
+    new_segment: Option<u32>,
+}
+
+impl Log {
+    pub(super) fn append_records(&self, records: &[Record]) -> Result<(), Error> {
+        let Some(first) = records.first() else {
+            return Ok(());
+        };
+        let mut writer = self.writer();
+        let mut prev_term = self.check_records(first.index, records)?;
+        let runs = self.plan(&writer, records)?;
+        let mut ready = self.ready(&mut writer, &runs)?;
+        for run in runs {
+            let Some(first) = run.records.first() else {
+                continue;
+            };
+            if run.new_segment.is_some() {
+                let Some(spare) = ready.pop_front() else {
+                    continue;
+                };
+                self.begin_segment(&mut writer, spare, (first.index - 1, prev_term), false)?;
+            }
+            prev_term = self.write_run(&mut writer, run.records, prev_term)?;
+        }
+        // What a smaller plan did not need is there for the next.
+        self.spares().extend(ready);
+        Ok(())
+    }
+
+    /// Checks that the records can go on the log, and returns the term of the entry before the first.
+    fn check_records(&self, first: u64, records: &[Record]) -> Result<u64, Error> {
+        let map = self.map();
+        let out_of_order = |record: &Record, reason| {
+            Err(Error::OutOfOrder {
+                index: record.index,
+                term: record.term,
+                reason,
+            })
+        };
+        let Some(before) = first
+            .checked_sub(1)
+            .filter(|before| *before >= map.base().0)
+        else {
+            return Err(Error::Compacted {
+                index: first,
+                first: map.first_index(),
+            });
+        };
+        // A damaged entry may have lost its term; any term may follow it.
+        let prev_term = map.term(before).unwrap_or(0);
+        let mut term = prev_term;
+        for (record, index) in records.iter().zip(first..) {
+            if before > map.last_index() {
+                return out_of_order(record, "there is a gap before it");
+            }
+            if record.index != index {
+                return out_of_order(record, "the indexes of a batch must follow each other");
+            }
+            if record.term < term || record.term == 0 {
+                return out_of_order(
+                    record,
+                    "a term is never lower than the one before, and never 0",
+                );
+            }
+            let len = record.payload.len() as u64;
+            let max = u64::from(self.options.max_payload_bytes);
+            if len > max {
+                return Err(Error::TooLarge {
+                    what: "entry",
+                    len,
+                    max,
+                });
+            }
+            term = record.term;
+        }
+        Ok(prev_term)
+    }
+
+    /// Divides the records among the active segment and as many new ones as they need.
+    fn plan<'a>(&self, writer: &Writer, records: &'a [Record]) -> Result<Vec<Run<'a>>, Error> {
+        let mut runs = Vec::new();
+        let (mut room, mut new_segment) = match &writer.active {
+            Some(active)
+                if records
+                    .first()
+                    .is_some_and(|r| r.index == active.next_index) =>
+            {
+                (active.file_len - active.end, None)
+            }
+            // Superseding: always in a new segment.
+            _ => (0, None),
+        };
+        let (mut rest, mut count) = (records, 0);
+        for record in records {
+            let len = u32::try_from(record.payload.len())
+                .ok()
+                .and_then(stored_bytes);
+            let stored = len.ok_or(Error::TooLarge {
+                what: "entry",
+                len: record.payload.len() as u64,
+                max: u64::from(self.options.max_payload_bytes),
+            })?;
+            if stored > room {
+                let (full, tail) = rest.split_at(count);
+                if !full.is_empty() {
+                    runs.push(Run {
+                        records: full,
+                        new_segment,
+                    });
+                }
+                let len = (RECORDS_AT + stored)
+                    .next_multiple_of(4096)
+                    .max(self.options.segment_bytes);
+                (rest, count, room, new_segment) = (tail, 0, len - RECORDS_AT, Some(len));
+            }
+            room -= stored;
+            count += 1;
+        }
+        runs.push(Run {
+            records: rest,
+            new_segment,
+        });
+        Ok(runs)
+    }
+
+    /// Makes the files ready that the runs need, all of them before anything is written: if there is no room, the
+    /// whole append is refused.
+    fn ready(&self, writer: &mut Writer, runs: &[Run]) -> Result<VecDeque<Spare>, Error> {
+        let mut ready = VecDeque::new();
+        for len in runs.iter().filter_map(|run| run.new_segment) {
+            match self.take_spare(writer, len) {
+                Ok(spare) => ready.push_back(spare),
+                Err(e) => {
+                    self.spares().extend(ready);
+                    return Err(e);
+                }
+            }
+        }
+        Ok(ready)
+    }
+
+    pub(super) fn take_spare(&self, writer: &mut Writer, len: u32) -> Result<Spare, Error> {
+        let mut spares = self.spares();
+        if let Some(at) = spares.iter().position(|spare| spare.len == len) {
+            return Ok(spares.swap_remove(at));
+        }
+        drop(spares);
+        writer.spare_number += 1;
+        preallocate(&*self.backend, spare_name(writer.spare_number), len)
+            .map_err(|e| if e.is_full() { e } else { self.stop(e) })
+    }
+
+    pub(super) fn prepare_spare(&self) -> Result<(), Error> {
+        let mut writer = self.writer();
+        let len = self.options.segment_bytes;
+        let spare = self.take_spare(&mut writer, len)?;
+        self.spares().push(spare);
+        Ok(())
+    }
+
+    /// Goes on in a new segment, after the entry `prev`. The segment's header is durable before its name is, and
+    /// the segments before it are durable before either.
+    pub(super) fn begin_segment(
+        &self,
+        writer: &mut Writer,
+        spare: Spare,
+        prev: (u64, u64),
+        start: bool,
+    ) -> Result<(), Error> {
+        if let Some(active) = &writer.active
+            && self.durable_position() < writer.end
+        {
+            active
+                .file
+                .sync()
+                .map_err(|e| self.stop(Error::at("sync", &active.name, e)))?;
+            self.durable.fetch_max(writer.end, Ordering::AcqRel);
+            self.save_hint()?;
+        }
+        let header = SegmentHeader {
+            number: writer.next_number,
+            position: writer.next_position,
+            file_len: spare.len,
+            salt: self.salt,
+            prev_index: prev.0,
+            prev_term: prev.1,
+            prev_end: writer.end,
+            prev_first: writer.newest_first,
+            link: writer.link,
+            start,
+        };
+        let name = segment_name(header.number);
+        let made = spare
+            .file
+            .write_at(0, &header.encode())
+            .and_then(|()| spare.file.sync())
+            .and_then(|()| self.backend.rename(&spare.name, &name))
+            .and_then(|()| self.backend.sync());
+        made.map_err(|e| self.stop(Error::at("begin segment", &name, e)))?;
+        writer.next_number += 1;
+        writer.next_position += u64::from(header.file_len);
+        writer.end = header.position + u64::from(RECORDS_AT);
+        writer.newest_first = prev.0 + 1;
+        writer.active = Some(Active {
+            number: header.number,
+            name: name.clone(),
+            file: Arc::clone(&spare.file),
+            position: header.position,
+            file_len: header.file_len,
+            end: RECORDS_AT,
+            next_index: prev.0 + 1,
+        });
+        self.map_mut().push_segment(header, name, spare.file);
+        Ok(())
+    }
+
+    /// Writes records into the active segment, with one write, and then lets readers see them.
+    fn write_run(
+        &self,
+        writer: &mut Writer,
+        records: &[Record],
+        prev_term: u64,
+    ) -> Result<u64, Error> {
+        let durable = self.durable_position();
+        let Writer {
+            active: Some(active),
+            buffer,
+            link,
+            end,
+            ..
+        } = writer
+        else {
+            return Ok(prev_term);
+        };
+        buffer.clear();
+        let mut slots = Vec::with_capacity(records.len());
+        let (mut offset, mut new_link, mut term) = (active.end, *link, prev_term);
+        for record in records {
+            let len = u32::try_from(record.payload.len()).unwrap_or(u32::MAX);
+            let position = active.position + u64::from(offset);
+            let header = RecordHeader {
+                len,
+                kind: record.kind,
+                index: record.index,
+                term: record.term,
+                prev_term: term,
+                durable_back: u32::try_from(position - durable).unwrap_or(u32::MAX),
+                link: new_link,
+                payload_crc: crc32fast::hash(&record.payload),
+            };
+            let place = Place {
+                salt: self.salt,
+                segment: active.number,
+                offset,
+            };
+            new_link = header.encode(place, buffer);
+            buffer.extend_from_slice(&record.payload);
+            buffer.resize(buffer.len().next_multiple_of(8), 0);
+            slots.push((record.term, Slot::good(offset, len)));
+            offset += HEADER_BYTES + len.next_multiple_of(8);
+            term = record.term;
+        }
+        active
+            .file
+            .write_at(u64::from(active.end), buffer)
+            .map_err(|e| self.stop(Error::at("write", &active.name, e)))?;
+        if buffer.capacity() > KEPT_BUFFER_BYTES {
+            *buffer = Vec::new();
+        }
+        let mut map = self.map_mut();
+        map.supersede(active.next_index);
+        for (term, slot) in slots {
+            map.push_entry(term, slot);
+        }
+        active.next_index += records.len() as u64;
+        active.end = offset;
+        *end = active.position + u64::from(offset);
+        *link = new_link;
+        Ok(term)
+    }
+
+    pub(super) fn sync_appended(&self) -> Result<u64, Error> {
+        let _turn = self
+            .sync_turn
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let writer = self.writer();
+        let (end, last) = (writer.end, self.map().last_index());
+        let Some(active) = writer
+            .active
+            .as_ref()
+            .filter(|_| self.durable_position() < end)
+        else {
+            return Ok(last);
+        };
+        let (file, name) = (Arc::clone(&active.file), active.name.clone());
+        drop(writer);
+        file.sync()
+            .map_err(|e| self.stop(Error::at("sync", &name, e)))?;
+        self.durable.fetch_max(end, Ordering::AcqRel);
+        self.save_hint()?;
+        Ok(last)
+    }
+}

@@ -1,0 +1,358 @@
+//! What the log knows in memory: for every entry eight bytes, for every segment its file, for every term its
+//! first entry.
+//!
+//! Segments stand in the order in which they were written. In that order `first` never falls and the entries of
+//! two segments never overlap: superseding an entry takes it, and what follows it, out of the older segments. A
+//! segment that lost all its entries that way stays in its place until the front of the log is dropped past it.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::{DamagedRange, TermRun};
+use crate::backend::BackendFile;
+use crate::error::Error;
+use crate::record::Place;
+use crate::segment::SegmentHeader;
+
+/// Payload length of an entry that is known to be damaged.
+const DAMAGED: u32 = u32::MAX;
+
+/// Where one record is in its segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Slot {
+    /// Offset of the record's header.
+    offset: u32,
+    /// Length of its payload, or [`DAMAGED`].
+    len: u32,
+}
+
+impl Slot {
+    pub fn good(offset: u32, len: u32) -> Slot {
+        Slot { offset, len }
+    }
+
+    pub fn damaged(offset: u32) -> Slot {
+        Slot {
+            offset,
+            len: DAMAGED,
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Segment {
+    pub header: SegmentHeader,
+    pub name: String,
+    pub file: Arc<dyn BackendFile>,
+    /// Index of the entry of `slots[0]`; without slots, the index that the next older entry would have.
+    first: u64,
+    slots: Vec<Slot>,
+}
+
+impl Segment {
+    /// One past the last live entry.
+    fn end(&self) -> u64 {
+        self.first + self.slots.len() as u64
+    }
+}
+
+/// Where an entry is, good for reading without the lock.
+#[derive(Debug, Clone)]
+pub(super) struct Location {
+    pub file: Arc<dyn BackendFile>,
+    pub name: String,
+    pub place: Place,
+    /// Length of the payload in bytes.
+    pub len: u32,
+}
+
+impl Location {
+    pub fn damaged(&self, index: u64, term: Option<u64>) -> Error {
+        Error::Damaged {
+            file: self.name.clone(),
+            offset: u64::from(self.place.offset),
+            index: Some(index),
+            term,
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Map {
+    segments: VecDeque<Segment>,
+    /// Index and term of the entry before the log's first.
+    base: (u64, u64),
+    last: u64,
+    /// Ascending by index; covers (base, last].
+    runs: Vec<TermRun>,
+    /// Ascending by index.
+    damaged: Vec<DamagedRange>,
+}
+
+impl Map {
+    pub fn base(&self) -> (u64, u64) {
+        self.base
+    }
+
+    pub fn first_index(&self) -> u64 {
+        self.base.0 + 1
+    }
+
+    pub fn last_index(&self) -> u64 {
+        self.last
+    }
+
+    pub fn damaged(&self) -> &[DamagedRange] {
+        &self.damaged
+    }
+
+    pub fn disk_bytes(&self) -> u64 {
+        self.segments
+            .iter()
+            .map(|s| u64::from(s.header.file_len))
+            .sum()
+    }
+
+    pub fn oldest(&self) -> Option<&Segment> {
+        self.segments.front()
+    }
+
+    /// Takes in a segment that has no entries yet.
+    pub fn push_segment(
+        &mut self,
+        header: SegmentHeader,
+        name: String,
+        file: Arc<dyn BackendFile>,
+    ) {
+        self.segments.push_back(Segment {
+            header,
+            name,
+            file,
+            first: self.last + 1,
+            slots: Vec::new(),
+        });
+    }
+
+    /// Empties the log but for its newest segment, which holds no entry yet; it goes on after `base`. Returns the
+    /// other segments.
+    pub fn start_over(&mut self, base: (u64, u64)) -> Vec<Segment> {
+        self.runs.clear();
+        self.damaged.clear();
+        self.set_base(base);
+        let mut dropped: Vec<Segment> = std::mem::take(&mut self.segments).into();
+        if let Some(mut newest) = dropped.pop() {
+            newest.first = base.0 + 1;
+            newest.slots.clear();
+            self.segments.push_back(newest);
+        }
+        dropped
+    }
+
+    /// Takes away entry `index` and all after it.
+    pub fn supersede(&mut self, index: u64) {
+        if index > self.last {
+            return self.damaged.retain(|d| d.first < index);
+        }
+        for segment in self.segments.iter_mut().rev() {
+            if segment.end() <= index && segment.first <= index {
+                break;
+            }
+            let keep = index.saturating_sub(segment.first);
+            segment
+                .slots
+                .truncate(usize::try_from(keep).unwrap_or(usize::MAX));
+            segment.first = segment.first.min(index);
+        }
+        self.runs.retain(|run| run.first_index < index);
+        self.damaged.retain(|d| d.first < index);
+        for range in &mut self.damaged {
+            if range.last.is_some_and(|last| last >= index) {
+                range.last = Some(index - 1);
+                range.term = None;
+            }
+        }
+        self.last = index - 1;
+    }
+
+    /// Adds the entry after the last one, in the newest segment. Every entry since the segment's first must have
+    /// come the same way.
+    pub fn push_entry(&mut self, term: u64, slot: Slot) {
+        let index = self.last + 1;
+        if let Some(segment) = self.segments.back_mut() {
+            segment.slots.push(slot);
+        }
+        if self.runs.last().is_none_or(|run| run.term != term) {
+            self.runs.push(TermRun {
+                first_index: index,
+                term,
+            });
+        }
+        self.last = index;
+    }
+
+    /// Adds damaged entries after the last one, up to `range.last`; terms that are not known are 0.
+    pub fn push_damaged(&mut self, file: String, offset: u32, last: u64, term: Option<u64>) {
+        let first = self.last + 1;
+        let before = self.term(self.last).ok();
+        while self.last < last {
+            // Terms never fall, so between two entries of one term there is only that term.
+            let known = if self.last + 1 == last || term == before {
+                term
+            } else {
+                None
+            };
+            self.push_entry(known.unwrap_or(0), Slot::damaged(offset));
+        }
+        self.damaged.push(DamagedRange {
+            file,
+            offset: u64::from(offset),
+            first,
+            last: Some(last),
+            term,
+        });
+    }
+
+    /// Says after which entry an empty log goes on.
+    pub fn set_base(&mut self, base: (u64, u64)) {
+        self.base = base;
+        self.last = base.0;
+    }
+
+    /// Notes damage that took no entry of the log's out of reach: before its first, or after its last.
+    pub fn note_damage(&mut self, range: DamagedRange) {
+        self.damaged.push(range);
+    }
+
+    fn bounds(&self, index: u64) -> Result<(), Error> {
+        if index <= self.base.0 {
+            return Err(Error::Compacted {
+                index,
+                first: self.first_index(),
+            });
+        }
+        if index > self.last {
+            return Err(Error::PastEnd {
+                index,
+                last: self.last,
+            });
+        }
+        Ok(())
+    }
+
+    pub fn term(&self, index: u64) -> Result<u64, Error> {
+        if index == self.base.0 {
+            return Ok(self.base.1);
+        }
+        self.bounds(index)?;
+        let run = self.runs.partition_point(|run| run.first_index <= index);
+        match run.checked_sub(1).and_then(|run| self.runs.get(run)) {
+            Some(run) if run.term != 0 => Ok(run.term),
+            _ => Err(self.damage_at(index)),
+        }
+    }
+
+    pub fn term_runs(&self) -> Vec<TermRun> {
+        self.runs.clone()
+    }
+
+    /// The error for an entry that is known to be damaged.
+    fn damage_at(&self, index: u64) -> Error {
+        let range = self
+            .damaged
+            .iter()
+            .find(|d| d.first <= index && d.last.is_none_or(|last| index <= last));
+        Error::Damaged {
+            file: range.map(|d| d.file.clone()).unwrap_or_default(),
+            offset: range.map(|d| d.offset).unwrap_or_default(),
+            index: Some(index),
+            term: range.and_then(|d| d.term.filter(|_| d.last == Some(index))),
+        }
+    }
+
+    fn segment_of(&self, index: u64) -> Option<&Segment> {
+        let after = self
+            .segments
+            .partition_point(|segment| segment.first <= index);
+        self.segments.get(after.checked_sub(1)?)
+    }
+
+    pub fn locate(&self, index: u64) -> Result<Location, Error> {
+        self.bounds(index)?;
+        let found = self.segment_of(index).and_then(|segment| {
+            let slot = segment
+                .slots
+                .get(usize::try_from(index - segment.first).ok()?)?;
+            (slot.len != DAMAGED).then_some((segment, *slot))
+        });
+        let Some((segment, slot)) = found else {
+            return Err(self.damage_at(index));
+        };
+        Ok(Location {
+            file: Arc::clone(&segment.file),
+            name: segment.name.clone(),
+            place: Place {
+                salt: segment.header.salt,
+                segment: segment.header.number,
+                offset: slot.offset,
+            },
+            len: slot.len,
+        })
+    }
+
+    /// Whether `index` still is where `location` says. Bytes read before a yes were that entry's.
+    pub fn still_at(&self, index: u64, location: &Location) -> bool {
+        self.locate(index)
+            .is_ok_and(|now| now.place == location.place)
+    }
+
+    /// Places of the undamaged entries from `lo` on that lie in the segment of `lo`: offsets and payload lengths.
+    pub fn neighbours(&self, lo: u64, hi: u64) -> impl Iterator<Item = (u32, u32)> + '_ {
+        let segment = self.segment_of(lo);
+        let skip = segment.map_or(0, |s| usize::try_from(lo - s.first).unwrap_or(usize::MAX));
+        let count = usize::try_from(hi.saturating_sub(lo)).unwrap_or(usize::MAX);
+        let slots = segment.map(|s| s.slots.as_slice()).unwrap_or_default();
+        slots
+            .iter()
+            .skip(skip)
+            .take(count)
+            .take_while(|s| s.len != DAMAGED)
+            .map(|s| (s.offset, s.len))
+    }
+
+    /// Takes off the oldest segments that hold no entry at or after `first`; the newest always stays.
+    pub fn take_front(&mut self, first: u64) -> Vec<Segment> {
+        let mut taken = Vec::new();
+        while self.segments.len() > 1
+            && let Some(segment) = self.segments.pop_front_if(|oldest| oldest.end() <= first)
+        {
+            taken.push(segment);
+        }
+        if !taken.is_empty()
+            && let Some(oldest) = self.segments.front()
+        {
+            let index = oldest.first - 1;
+            // Only an entry whose term was lost has none, and 0 says so.
+            self.base = (index, self.term(index).unwrap_or(0));
+            self.runs.retain_mut(|run| run.first_index > index);
+            let rest = self
+                .runs
+                .first()
+                .map_or(self.last, |run| run.first_index - 1);
+            if rest > index {
+                self.runs.insert(
+                    0,
+                    TermRun {
+                        first_index: index + 1,
+                        term: self.base.1,
+                    },
+                );
+            }
+            self.damaged
+                .retain(|d| d.last.is_none_or(|last| last > index));
+            for range in &mut self.damaged {
+                range.first = range.first.max(index + 1);
+            }
+        }
+        taken
+    }
+}

@@ -1,0 +1,215 @@
+//! Opening a log: what is there, what was never finished, and what is damaged.
+//!
+//! # The reader's algorithm
+//!
+//! 1. Segments before the mark's first do not count; remove them. Without a readable mark, all count.
+//! 2. Take the segments in the order of their numbers. One whose header says *the log starts here* makes
+//!    everything before it not count.
+//! 3. Scan each for valid records ([`scan`](super::scan)). Let *durable* be the highest position that the mark, the
+//!    hint, any record, or (for all but the newest) the next segment's *end of the records before* names.
+//! 4. A segment *counts* when it holds a valid record or once held a durable one. The first record of a segment that
+//!    counts supersedes all entries from its index on. The newest segment, when it does not count, is removed.
+//! 5. Where a record is missing or wrong:
+//!
+//! | where | what it is | what is done |
+//! |---|---|---|
+//! | in an older segment | damage: it was synced before the next segment was made | reported |
+//! | in the newest, before *durable* | damage | reported |
+//! | in the newest, from *durable* on | a torn write: nobody was promised it | cut off, with all that follows |
+//! | a whole segment, or its header | damage | reported, with the entries it must have held |
+//!
+//! Entries missing between two records are those between their indexes, because inside a segment indexes rise by one.
+//! A file that is damaged is never written to.
+
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, OnceLock, RwLock};
+
+use super::append::Writer;
+use super::assemble::assemble;
+use super::marks::{Mark, create_hint, create_mark, open_hint, open_mark};
+use super::{Log, LogOptions, Recovery};
+use crate::backend::{Backend, BackendFile};
+use crate::error::Error;
+use crate::segment::{
+    RECORDS_AT, SegmentHeader, Spare, is_unfinished_name, segment_name, segment_number,
+    spare_number,
+};
+
+/// A segment file; without a header when both copies of it are damaged.
+pub(super) struct SegmentFile {
+    pub number: u64,
+    pub name: String,
+    pub file: Arc<dyn BackendFile>,
+    pub header: Option<SegmentHeader>,
+}
+
+pub(super) fn open(
+    backend: Arc<dyn Backend>,
+    options: LogOptions,
+) -> Result<(Log, Recovery), Error> {
+    let mark = open_mark(&*backend)?;
+    let first = mark.as_ref().map_or(0, |(_, mark)| mark.first_segment);
+    let found = look(&*backend, &options, first)?;
+    let salt = match (&mark, found.segments.iter().rev().find_map(|s| s.header)) {
+        (Some((_, mark)), _) => mark.salt,
+        (None, Some(header)) => header.salt,
+        (None, None) => options
+            .salt
+            .unwrap_or_else(|| RandomState::new().hash_one("log")),
+    };
+    let hint = open_hint(&*backend, salt)?;
+    let known = mark.as_ref().map_or(0, |(_, mark)| mark.durable);
+    let known = known.max(hint.as_ref().map_or(0, |(_, position)| *position));
+    let fresh = found.segments.is_empty();
+    if fresh && known > 0 {
+        // Segments are gone that once held something. An empty log would forget what was acknowledged.
+        return Err(Error::Damaged {
+            file: segment_name(first.max(1)),
+            offset: 0,
+            index: None,
+            term: None,
+        });
+    }
+    let highest = found.segments.last().map_or(0, |segment| segment.number);
+    let lowest = found.segments.first().map_or(1, |segment| segment.number);
+
+    let assembled = assemble(
+        found.segments,
+        if mark.is_some() { first } else { lowest },
+        salt,
+        known,
+    )?;
+    let recovery = Recovery {
+        first_index: assembled.map.first_index(),
+        last_index: assembled.map.last_index(),
+        last_term: assembled.map.term(assembled.map.last_index()).unwrap_or(0),
+        torn_bytes: assembled.torn_bytes,
+        damaged: assembled.map.damaged().to_vec(),
+    };
+    let mark_file = match mark {
+        Some((file, _)) => file,
+        None => create_mark(
+            &*backend,
+            Mark {
+                salt,
+                first_segment: lowest,
+                durable: known,
+            },
+        )?,
+    };
+    let hint_file = match hint {
+        Some((file, _)) => file,
+        None => create_hint(&*backend, salt, assembled.durable)?,
+    };
+    let log = Log {
+        durable: AtomicU64::new(assembled.durable),
+        backend,
+        options,
+        salt,
+        writer: Mutex::new(Writer {
+            spare_number: found.highest_spare.max(highest),
+            ..assembled.writer
+        }),
+        map: RwLock::new(assembled.map),
+        sync_turn: Mutex::new(()),
+        retention_turn: Mutex::new(()),
+        spares: Mutex::new(found.spares),
+        mark: mark_file,
+        hint: hint_file,
+        failed: OnceLock::new(),
+    };
+    if fresh {
+        log.start_over(0, 0)?;
+    } else {
+        log.settle(assembled.obsolete)?;
+    }
+    Ok((log, recovery))
+}
+
+/// What the directory holds.
+struct Found {
+    /// By number.
+    segments: Vec<SegmentFile>,
+    spares: Vec<Spare>,
+    highest_spare: u64,
+}
+
+/// Opens the files of the log and removes those that are certainly of no use.
+fn look(backend: &dyn Backend, options: &LogOptions, first: u64) -> Result<Found, Error> {
+    let mut found = Found {
+        segments: Vec::new(),
+        spares: Vec::new(),
+        highest_spare: 0,
+    };
+    for name in backend
+        .list()
+        .map_err(|e| Error::at("list", "the log's directory", e))?
+    {
+        if let Some(number) = segment_number(&name).filter(|number| *number >= first) {
+            found.segments.push(open_segment(backend, number, name)?);
+        } else if let Some(number) = spare_number(&name) {
+            found.highest_spare = found.highest_spare.max(number);
+            let file = backend
+                .open(&name, false)
+                .map_err(|e| Error::at("open", &name, e))?;
+            let len = file.len().map_err(|e| Error::at("open", &name, e))?;
+            if len == u64::from(options.segment_bytes) && found.spares.len() < options.spares {
+                found.spares.push(Spare {
+                    name,
+                    file,
+                    len: options.segment_bytes,
+                });
+            } else {
+                backend
+                    .remove(&name)
+                    .map_err(|e| Error::at("remove", &name, e))?;
+            }
+        } else if segment_number(&name).is_some() || is_unfinished_name(&name) {
+            backend
+                .remove(&name)
+                .map_err(|e| Error::at("remove", &name, e))?;
+        }
+    }
+    found.segments.sort_by_key(|segment| segment.number);
+    Ok(found)
+}
+
+fn open_segment(backend: &dyn Backend, number: u64, name: String) -> Result<SegmentFile, Error> {
+    let file = backend
+        .open(&name, false)
+        .map_err(|e| Error::at("open", &name, e))?;
+    let mut block = [0; RECORDS_AT as usize];
+    // A block that cannot be read is a block that is damaged.
+    let len = file.read_at(0, &mut block).unwrap_or(0);
+    let header = SegmentHeader::decode(&name, block.get(..len).unwrap_or_default())?;
+    Ok(SegmentFile {
+        number,
+        name,
+        file,
+        header: header.filter(|header| header.number == number),
+    })
+}
+
+impl Log {
+    /// Makes what recovery decided durable: files that do not count go, and what counts is on disk.
+    fn settle(&self, obsolete: Vec<String>) -> Result<(), Error> {
+        self.backend
+            .sync()
+            .map_err(|e| self.stop(Error::at("sync", "the log's directory", e)))?;
+        let oldest = self.map().oldest().map(|segment| segment.header.number);
+        if let Some(oldest) = oldest.filter(|_| !obsolete.is_empty()) {
+            self.save_mark(oldest)?;
+        }
+        for name in obsolete {
+            self.backend
+                .remove(&name)
+                .map_err(|e| self.stop(Error::at("remove", &name, e)))?;
+        }
+        self.backend
+            .sync()
+            .map_err(|e| self.stop(Error::at("sync", "the log's directory", e)))?;
+        self.save_hint()
+    }
+}

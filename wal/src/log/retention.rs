@@ -1,0 +1,77 @@
+//! Giving up what is no longer needed: the front of the log, or all of it.
+//!
+//! The mark says which segment is the first that counts, and is durable before any file goes. So a crash in the
+//! middle leaves files that no longer count, which the next opening removes, and never a hole.
+
+use std::sync::PoisonError;
+
+use super::Log;
+use super::map::Segment;
+use crate::error::Error;
+use crate::segment::{Spare, spare_name};
+
+impl Log {
+    pub(super) fn drop_segments_below(&self, first: u64) -> Result<u64, Error> {
+        let _turn = self
+            .retention_turn
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let (dropped, oldest) = {
+            let mut map = self.map_mut();
+            let dropped = map.take_front(first);
+            (
+                dropped,
+                map.oldest().map_or(0, |segment| segment.header.number),
+            )
+        };
+        if !dropped.is_empty() {
+            self.save_mark(oldest)?;
+            self.give_up(dropped)?;
+        }
+        Ok(self.first_index())
+    }
+
+    pub(super) fn start_over(&self, index: u64, term: u64) -> Result<(), Error> {
+        let _turn = self
+            .retention_turn
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let mut writer = self.writer();
+        let spare = self.take_spare(&mut writer, self.options.segment_bytes)?;
+        // From the moment the new segment has its name, the old ones do not count. Readers see them until then.
+        self.begin_segment(&mut writer, spare, (index, term), true)?;
+        let dropped = self.map_mut().start_over((index, term));
+        let newest = writer.next_number - 1;
+        drop(writer);
+        self.save_mark(newest)?;
+        self.give_up(dropped)
+    }
+
+    /// Keeps the files of segments that no longer count for reuse, or removes them.
+    fn give_up(&self, segments: Vec<Segment>) -> Result<(), Error> {
+        for Segment {
+            header, name, file, ..
+        } in segments
+        {
+            let len = header.file_len;
+            let mut spares = self.spares();
+            let result = if len == self.options.segment_bytes && spares.len() < self.options.spares
+            {
+                let spare = spare_name(header.number);
+                let renamed = self.backend.rename(&name, &spare);
+                if renamed.is_ok() {
+                    spares.push(Spare {
+                        name: spare,
+                        file,
+                        len,
+                    });
+                }
+                renamed
+            } else {
+                self.backend.remove(&name)
+            };
+            result.map_err(|e| self.stop(Error::at("remove", &name, e)))?;
+        }
+        Ok(())
+    }
+}

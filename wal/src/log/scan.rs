@@ -1,0 +1,96 @@
+//! What is in one segment: every record that is valid in its place.
+//!
+//! The scan follows the records one by one. Where the next one is not valid, it looks at every later place for a
+//! record that is, because what lies behind a damaged record is still good. It does not judge what it finds
+//! missing; that takes knowing how far the log was durable ([`Scan::durable`] says what the records know of it).
+
+use crate::bytes_le::slice;
+use crate::record::{ALIGNMENT, HEADER_BYTES, Place, RecordHeader, stored_bytes};
+use crate::segment::{RECORDS_AT, SegmentHeader};
+
+/// A record whose header is valid.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Found {
+    pub offset: u32,
+    /// One past its last byte, with the zeros behind it.
+    pub end: u32,
+    pub header: RecordHeader,
+    pub checksum: u32,
+    /// Whether the payload is what the header says.
+    pub payload_ok: bool,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Scan {
+    /// By offset, and so by index.
+    pub found: Vec<Found>,
+    /// Position up to which the records say that the log was durable.
+    pub durable: u64,
+}
+
+/// Scans `bytes`, which are the whole file (shorter, if the file is).
+pub(super) fn scan(header: &SegmentHeader, bytes: &[u8]) -> Scan {
+    let mut scan = Scan::default();
+    let (mut offset, mut index, mut link) = (RECORDS_AT, header.prev_index + 1, Some(header.link));
+    while let Some(found) = next_record(header, bytes, offset, index, link) {
+        if let Some(back) = Some(found.header.durable_back).filter(|back| *back != u32::MAX) {
+            let position = header.position + u64::from(found.offset);
+            scan.durable = scan.durable.max(position.saturating_sub(u64::from(back)));
+        }
+        offset = found.end;
+        index = found.header.index + 1;
+        link = Some(found.checksum);
+        scan.found.push(found);
+    }
+    scan
+}
+
+/// The record at `offset`, or else the first valid one after it.
+fn next_record(
+    header: &SegmentHeader,
+    bytes: &[u8],
+    offset: u32,
+    index: u64,
+    link: Option<u32>,
+) -> Option<Found> {
+    let expected = record_at(header, bytes, offset).filter(|found| {
+        found.header.index == index && link.is_none_or(|link| link == found.header.link)
+    });
+    expected.or_else(|| {
+        let end = header
+            .file_len
+            .min(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
+        (offset..end)
+            .step_by(ALIGNMENT as usize)
+            .skip(1)
+            .filter_map(|offset| record_at(header, bytes, offset))
+            // Between this place and that one there is at least one record, and none is smaller than a header.
+            .find(|found| {
+                let most = u64::from((found.offset - offset) / HEADER_BYTES);
+                (index..=index.saturating_add(most)).contains(&found.header.index)
+            })
+    })
+}
+
+/// The record whose header stands at `offset`, if it is valid there.
+fn record_at(header: &SegmentHeader, bytes: &[u8], offset: u32) -> Option<Found> {
+    let place = Place {
+        salt: header.salt,
+        segment: header.number,
+        offset,
+    };
+    let (record, checksum) =
+        RecordHeader::decode(place, slice(bytes, offset as usize, HEADER_BYTES as usize)?)?;
+    let end = offset
+        .checked_add(stored_bytes(record.len)?)
+        .filter(|end| *end <= header.file_len)?;
+    let payload = slice(bytes, (offset + HEADER_BYTES) as usize, record.len as usize);
+    let payload_ok = payload.is_some_and(|payload| crc32fast::hash(payload) == record.payload_crc);
+    Some(Found {
+        offset,
+        end,
+        header: record,
+        checksum,
+        payload_ok,
+    })
+}
