@@ -6,13 +6,17 @@
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
-use ferrolite_client::{Builder, Client, Leader, NodeInfo, Role};
+use ferrolite_client::{Builder, Client, DatabaseInfo, Leader, NodeInfo, Role};
 use serde_json::{Value as Json, json};
+use tokio::time::timeout;
 
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupts;
 use crate::report::{Report, ReportFormat};
 use crate::servers::Servers;
+
+/// How long to wait for an answer that only Ferrolite nodes give.
+pub const EXTENSION_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The arguments of `ferrolite cluster`.
 #[derive(Debug, Clone, Args)]
@@ -24,8 +28,8 @@ Examples:
   ferrolite cluster transfer db2:9001
   ferrolite cluster list --format json | jq '.[] | select(.leader).address'
 
-A voter counts for the majority that every write needs; a standby has the data and no vote; a spare has
-neither.")]
+A voter counts for the majority that every write needs; a standby has the data
+and no vote; a spare has neither.")]
 pub struct ClusterArgs {
     /// What to do.
     #[command(subcommand)]
@@ -234,6 +238,24 @@ pub async fn connect(servers: &Servers) -> Result<Client> {
         .connect()
         .await
         .map_err(Error::client("cannot connect"))
+}
+
+/// The databases of the cluster: a request that only Ferrolite knows. dqlite leaves such requests without any
+/// answer, so that this is also the way to find out with whom one speaks.
+///
+/// # Errors
+/// When the leader cannot be reached, or does not know the request.
+pub async fn databases(client: &Client) -> Result<Vec<DatabaseInfo>> {
+    match timeout(EXTENSION_TIMEOUT, client.databases()).await {
+        Ok(listed) => listed.map_err(Error::client("cannot list the databases")),
+        Err(_) => Err(Error::Input {
+            message: "the leader does not answer the request for its databases".to_owned(),
+            advice: Some(
+                "dqlite does not know it, nor import and export: this needs Ferrolite nodes"
+                    .to_owned(),
+            ),
+        }),
+    }
 }
 
 /// Who leads.

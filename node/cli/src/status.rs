@@ -84,10 +84,7 @@ async fn ask_all(client: &Client, nodes: Vec<NodeInfo>) -> Vec<Answer> {
     for node in nodes {
         let client = client.clone();
         asking.spawn(async move {
-            let result = match timeout(ANSWER_TIMEOUT, ask(&client, &node.address)).await {
-                Ok(heard) => heard.map_err(|error| error.to_string()),
-                Err(_) => Err(format!("no answer within {ANSWER_TIMEOUT:?}")),
-            };
+            let result = ask(&client, &node.address).await;
             Answer { node, result }
         });
     }
@@ -96,15 +93,22 @@ async fn ask_all(client: &Client, nodes: Vec<NodeInfo>) -> Vec<Answer> {
     answers
 }
 
-async fn ask(client: &Client, address: &str) -> ferrolite_client::Result<Heard> {
+async fn ask(client: &Client, address: &str) -> Result<Heard, String> {
     let started = Instant::now();
-    let mut node = client.node(address).await?;
-    let leader = node.leader().await?.map(|leader| leader.address);
+    let greeting = async {
+        let mut node = client.node(address).await?;
+        let leader = node.leader().await?;
+        Ok::<_, ferrolite_client::Error>((node, leader.map(|leader| leader.address)))
+    };
+    let (mut node, leader) = match timeout(ANSWER_TIMEOUT, greeting).await {
+        Ok(greeted) => greeted.map_err(|error| error.to_string())?,
+        Err(_) => return Err(format!("no answer within {ANSWER_TIMEOUT:?}")),
+    };
     let round_trip = started.elapsed();
-    // A dqlite node does not know the request; that it answers is enough.
-    let state = match node.status().await {
-        Ok(text) => serde_json::from_str(&text).ok(),
-        Err(_) => None,
+    // A dqlite node leaves the request without an answer; that it answered the first one is enough.
+    let state = match timeout(cluster::EXTENSION_TIMEOUT, node.status()).await {
+        Ok(Ok(text)) => serde_json::from_str(&text).ok(),
+        Ok(Err(_)) | Err(_) => None,
     };
     Ok(Heard {
         round_trip,

@@ -4,9 +4,10 @@ use ferrolite_client::Client;
 use ferrolite_wire::Value;
 use serde_json::json;
 
-use super::complete::Names;
+use super::complete::TableNames;
 use super::follow::Following;
-use crate::error::{Error, Result};
+use crate::cluster;
+use crate::error::Result;
 use crate::render::cell;
 use crate::report::Report;
 use crate::sql::literal;
@@ -67,12 +68,9 @@ pub async fn schema(following: &mut Following, table: Option<&str>) -> Result<St
 /// The databases and their sizes.
 ///
 /// # Errors
-/// When the leader cannot be reached, or is a dqlite node, which does not know the request.
+/// As [`cluster::databases`].
 pub async fn databases(client: &Client) -> Result<Report> {
-    let listed = client
-        .databases()
-        .await
-        .map_err(Error::client("cannot list the databases"))?;
+    let listed = cluster::databases(client).await?;
     let mut report = Report::new(&["database", "bytes"]);
     for database in listed {
         report.push(vec![json!(database.name), json!(database.size_bytes)]);
@@ -80,13 +78,13 @@ pub async fn databases(client: &Client) -> Result<Report> {
     Ok(report)
 }
 
-/// What completion offers. It asks as little as possible: one statement, or where the engine has no
+/// The tables and columns that completion offers. It asks as little as possible: one statement, or where the engine has no
 /// table-valued pragmas, one per table.
 ///
 /// # Errors
 /// As [`Following::run`].
-pub async fn names(following: &mut Following) -> Result<Names> {
-    let mut names = Names::default();
+pub async fn table_names(following: &mut Following) -> Result<TableNames> {
+    let mut names = TableNames::new();
     let all = format!(
         "SELECT m.name, c.name FROM sqlite_schema AS m, pragma_table_info(m.name) AS c \
          WHERE m.type IN ('table','view') AND m.name NOT LIKE 'sqlite\\_%' ESCAPE '\\' LIMIT {MOST_NAMES}"
@@ -94,11 +92,7 @@ pub async fn names(following: &mut Following) -> Result<Names> {
     if let Ok(rows) = following.fetch(&all).await {
         for row in rows {
             if let [Value::Text(table), Value::Text(column)] = row.as_slice() {
-                names
-                    .tables
-                    .entry(table.clone())
-                    .or_default()
-                    .push(column.clone());
+                names.entry(table.clone()).or_default().push(column.clone());
             }
         }
     } else {
@@ -108,15 +102,8 @@ pub async fn names(following: &mut Following) -> Result<Names> {
             } else {
                 Vec::new()
             };
-            names.tables.insert(table, columns);
+            names.insert(table, columns);
         }
-    }
-    // A dqlite node does not know the request.
-    if let Ok(databases) = following.client().databases().await {
-        names.databases = databases
-            .into_iter()
-            .map(|database| database.name)
-            .collect();
     }
     Ok(names)
 }

@@ -7,11 +7,14 @@ use std::collections::BTreeMap;
 
 use super::dot;
 
+/// Tables and views, each with its columns.
+pub type TableNames = BTreeMap<String, Vec<String>>;
+
 /// The names that can be completed besides SQL's own.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Names {
     /// Tables and views, each with its columns.
-    pub tables: BTreeMap<String, Vec<String>>,
+    pub tables: TableNames,
     /// Databases of the cluster.
     pub databases: Vec<String>,
 }

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
 
+use ferrolite_client::Client;
 use rustyline::completion::{Completer, FilenameCompleter, Pair};
 use rustyline::error::ReadlineError;
 use rustyline::highlight::Highlighter;
@@ -22,8 +23,9 @@ use rustyline::{
 };
 use tokio::sync::oneshot;
 
-use super::complete::{Completion, Names};
+use super::complete::{Completion, Names, TableNames};
 use super::history;
+use crate::cluster;
 use crate::error::{Error, Result};
 use crate::sql::Splitter;
 
@@ -128,9 +130,27 @@ impl Editor {
         typed.await.map_err(|_| gone())?
     }
 
-    /// Replaces the names that can be completed.
-    pub fn set_names(&self, names: Names) {
-        *self.names.lock().unwrap_or_else(PoisonError::into_inner) = names;
+    /// Replaces the names of tables and columns that can be completed.
+    pub fn set_tables(&self, tables: TableNames) {
+        self.names
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .tables = tables;
+    }
+
+    /// Fetches the names of databases, at leisure: a dqlite server lets us wait for the answer for ever.
+    pub fn fetch_databases(&self, client: &Client) {
+        let (client, names) = (client.clone(), Arc::clone(&self.names));
+        tokio::spawn(async move {
+            // Without an answer, completion knows less; `.databases` would tell why.
+            if let Ok(listed) = cluster::databases(&client).await {
+                let listed = listed.into_iter().map(|database| database.name).collect();
+                names
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .databases = listed;
+            }
+        });
     }
 }
 

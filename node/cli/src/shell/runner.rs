@@ -130,10 +130,11 @@ impl Shell {
             if std::mem::take(&mut names_are_stale) {
                 let fetched = self
                     .interrupts
-                    .or_interrupt(catalog::names(&mut self.following))
+                    .or_interrupt(catalog::table_names(&mut self.following))
                     .await;
                 // Without the names only completion knows less; whatever is wrong shows with the next statement.
-                editor.set_names(fetched.unwrap_or_default());
+                editor.set_tables(fetched.unwrap_or_default());
+                editor.fetch_databases(self.following.client());
             }
             let mark = if self.following.in_transaction() {
                 "*"

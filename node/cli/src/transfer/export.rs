@@ -9,6 +9,7 @@ use clap::Args;
 use ferrolite_client::Client;
 
 use super::rate;
+use crate::cluster;
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupts;
 use crate::progress;
@@ -47,7 +48,8 @@ pub async fn run(args: ExportArgs) -> Result<()> {
 
 async fn export(args: ExportArgs) -> Result<()> {
     let target = Unfinished::create(&args.file, args.force)?;
-    let client = crate::cluster::connect(&args.servers).await?;
+    let client = cluster::connect(&args.servers).await?;
+    refuse_unknown(&client, &args.database).await?;
     let started = Instant::now();
     let written_bytes = write_pages(&client, &args.database, &target).await?;
     target.finish(args.force)?;
@@ -58,6 +60,21 @@ async fn export(args: ExportArgs) -> Result<()> {
         rate(written_bytes, started.elapsed())
     );
     Ok(())
+}
+
+async fn refuse_unknown(client: &Client, database: &str) -> Result<()> {
+    let listed = cluster::databases(client).await?;
+    if listed.iter().any(|known| known.name == database) {
+        return Ok(());
+    }
+    let names: Vec<String> = listed.into_iter().map(|known| known.name).collect();
+    Err(Error::Input {
+        message: format!("the cluster has no database {database}"),
+        advice: Some(match names.as_slice() {
+            [] => "it has none at all".to_owned(),
+            names => format!("it has {}", names.join(", ")),
+        }),
+    })
 }
 
 async fn write_pages(client: &Client, database: &str, target: &Unfinished) -> Result<u64> {

@@ -7,10 +7,11 @@ use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use clap::Args;
-use ferrolite_client::ImportOptions;
+use ferrolite_client::{Client, ImportOptions};
 use tokio::io::{AsyncRead, AsyncSeekExt, ReadBuf};
 
 use super::{header, rate};
+use crate::cluster;
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupts;
 use crate::progress;
@@ -50,7 +51,8 @@ pub async fn run(args: ImportArgs) -> Result<()> {
 async fn import(args: ImportArgs) -> Result<()> {
     let path = args.file.as_path();
     let (file, found) = header::open(path)?;
-    let client = crate::cluster::connect(&args.servers).await?;
+    let client = cluster::connect(&args.servers).await?;
+    refuse_existing(&client, &args).await?;
     let options = ImportOptions {
         database: args.database.clone(),
         page_size: found.page_size.into(),
@@ -85,16 +87,24 @@ async fn import(args: ImportArgs) -> Result<()> {
     Ok(())
 }
 
+/// Sees to it that a mistake is noticed before a gigabyte was sent; the server decides in the end.
+async fn refuse_existing(client: &Client, args: &ImportArgs) -> Result<()> {
+    let listed = cluster::databases(client).await?;
+    if args.replace || listed.iter().all(|database| database.name != args.database) {
+        return Ok(());
+    }
+    Err(Error::Input {
+        message: format!("the cluster has a database {} already", args.database),
+        advice: Some("choose another name, or replace it with --replace".to_owned()),
+    })
+}
+
 fn refused(error: ferrolite_client::Error, args: &ImportArgs) -> Error {
     let file = args.file.display();
     match error {
         ferrolite_client::Error::LocalIo(source) => {
             Error::file("cannot import", &args.file)(source)
         }
-        ferrolite_client::Error::Server { .. } if !args.replace => Error::Input {
-            message: format!("cannot import {file} into {}: {error}", args.database),
-            advice: Some("if the database exists and may go, add --replace".to_owned()),
-        },
         other => Error::client(format!("cannot import {file} into {}", args.database))(other),
     }
 }
