@@ -29,6 +29,8 @@ macro_rules! codes {
 }
 
 codes! {
+    /// Success; dqlite sends it with the message "empty statement".
+    OK = 0, "SQLITE_OK";
     /// A generic error: most often a mistake in the SQL.
     ERROR = 1, "SQLITE_ERROR";
     /// An inconsistency inside the engine.
@@ -81,6 +83,10 @@ codes! {
     RANGE = 25, "SQLITE_RANGE";
     /// The file is no database.
     NOTADB = 26, "SQLITE_NOTADB";
+    /// A statement that was run for its effect has a row to show.
+    ROW = 100, "SQLITE_ROW";
+    /// A statement has finished.
+    DONE = 101, "SQLITE_DONE";
     /// A statement that needs another process to finish first (recovery of a hot journal).
     BUSY_RECOVERY = 261, "SQLITE_BUSY_RECOVERY";
     /// A read transaction cannot become a write transaction: its snapshot is no longer the newest.
@@ -172,7 +178,7 @@ mod tests {
         assert_eq!(ErrorCode(1003).name(), "UNKNOWN");
         assert_eq!(ErrorCode(u64::MAX).name(), "UNKNOWN");
         assert_eq!(ErrorCode::IOERR_NOT_LEADER.primary(), ErrorCode::IOERR);
-        assert_eq!(ErrorCode(0).name(), "UNKNOWN");
+        assert_eq!(ErrorCode(99).name(), "UNKNOWN");
         assert!(ErrorCode::BUSY_SNAPSHOT.is_busy());
     }
 }
