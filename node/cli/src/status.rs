@@ -63,7 +63,8 @@ pub async fn run(args: StatusArgs) -> Result<()> {
 async fn status(args: StatusArgs) -> Result<()> {
     let client = cluster::connect(&args.servers).await?;
     let leader = cluster::leader(&client).await?;
-    let answers = ask_all(&client, cluster::nodes(&client).await?).await;
+    let wants_state = args.format == ReportFormat::Json;
+    let answers = ask_all(&client, cluster::nodes(&client).await?, wants_state).await;
     match args.format {
         ReportFormat::Table => report(&answers, leader.id).print(ReportFormat::Table)?,
         ReportFormat::Json => {
@@ -79,12 +80,12 @@ async fn status(args: StatusArgs) -> Result<()> {
     judge(&answers, &leader.address)
 }
 
-async fn ask_all(client: &Client, nodes: Vec<NodeInfo>) -> Vec<Answer> {
+async fn ask_all(client: &Client, nodes: Vec<NodeInfo>, wants_state: bool) -> Vec<Answer> {
     let mut asking = JoinSet::new();
     for node in nodes {
         let client = client.clone();
         asking.spawn(async move {
-            let result = ask(&client, &node.address).await;
+            let result = ask(&client, &node.address, wants_state).await;
             Answer { node, result }
         });
     }
@@ -93,7 +94,7 @@ async fn ask_all(client: &Client, nodes: Vec<NodeInfo>) -> Vec<Answer> {
     answers
 }
 
-async fn ask(client: &Client, address: &str) -> Result<Heard, String> {
+async fn ask(client: &Client, address: &str, wants_state: bool) -> Result<Heard, String> {
     let started = Instant::now();
     let greeting = async {
         let mut node = client.node(address).await?;
@@ -105,6 +106,13 @@ async fn ask(client: &Client, address: &str) -> Result<Heard, String> {
         Err(_) => return Err(format!("no answer within {ANSWER_TIMEOUT:?}")),
     };
     let round_trip = started.elapsed();
+    if !wants_state {
+        return Ok(Heard {
+            round_trip,
+            leader,
+            state: None,
+        });
+    }
     // A dqlite node leaves the request without an answer; that it answered the first one is enough.
     let state = match timeout(cluster::EXTENSION_TIMEOUT, node.status()).await {
         Ok(Ok(text)) => serde_json::from_str(&text).ok(),

@@ -8,8 +8,9 @@
 //!
 //! Values come back as they were, with their types. Two things need care. Columns declared BOOLEAN or
 //! DATETIME arrive as types of the protocol's own, so each column is selected as an expression, which has
-//! no declared type. And a text that the protocol cannot carry as text (with a NUL inside, or not UTF-8)
-//! arrives as a blob, so that the storage classes are selected along with the row.
+//! no declared type. And the protocol ends a text at its first NUL character, so that one with a NUL
+//! inside is selected as a blob; so that it comes back as a text, the storage classes are selected along
+//! with the row. (They also tell a text that is not UTF-8, which arrives as a blob too.)
 
 use ferrolite_client::{RowStream, Transaction, TransactionMode};
 use ferrolite_wire::Value;
@@ -138,7 +139,7 @@ async fn write_rows(
         .iter()
         .map(|name| format!("substr(typeof({name}),1,1)"))
         .collect();
-    let values: Vec<String> = names.iter().map(|name| format!("+{name}")).collect();
+    let values: Vec<String> = names.iter().map(|name| whole_value(name)).collect();
     let sql = format!(
         "SELECT {}, {} FROM {table_name}",
         classes.join("||"),
@@ -172,6 +173,14 @@ async fn write_rows(
         output.print(&line)?;
     }
     Ok(())
+}
+
+/// An expression for a column's value that survives the protocol.
+fn whole_value(name: &str) -> String {
+    format!(
+        "CASE WHEN typeof({name})='text' AND instr(CAST({name} AS BLOB),x'00')>0 \
+         THEN CAST({name} AS BLOB) ELSE {name} END"
+    )
 }
 
 struct StoredColumns {
@@ -212,10 +221,24 @@ fn sql_literal(value: &Value, class: char) -> String {
         Value::Integer(number) | Value::UnixTime(number) => number.to_string(),
         Value::Boolean(truth) => if *truth { "1" } else { "0" }.to_owned(),
         Value::Float(number) => literal::real(*number),
-        Value::Text(text) | Value::Iso8601(text) => literal::text(text),
+        Value::Text(text) | Value::Iso8601(text) => text_literal(text),
         Value::Blob(bytes) if class == 't' => format!("CAST({} AS TEXT)", literal::blob(bytes)),
         Value::Blob(bytes) => literal::blob(bytes),
     }
+}
+
+/// A text. sqlite3 drops a carriage return at the end of a line that it reads, also inside a literal, so
+/// that carriage returns are written as something else and put back when the statement is run.
+fn text_literal(text: &str) -> String {
+    if !text.contains('\r') {
+        return literal::text(text);
+    }
+    let mut stand_in = "\\r".to_owned();
+    while text.contains(&stand_in) {
+        stand_in.push('_');
+    }
+    let masked = literal::text(&text.replace('\r', &stand_in));
+    format!("replace({masked},'{stand_in}',char(13))")
 }
 
 #[cfg(test)]
@@ -231,6 +254,8 @@ mod tests {
             (1.0.into(), 'r', "1.0"),
             ("1".into(), 't', "'1'"),
             ("it's\n".into(), 't', "'it''s\n'"),
+            ("a\r\nb".into(), 't', "replace('a\\r\nb','\\r',char(13))"),
+            ("\\r\r".into(), 't', "replace('\\r\\r_','\\r_',char(13))"),
             (Value::Blob(vec![0x31, 0].into()), 'b', "X'3100'"),
             (
                 Value::Blob(vec![0x31, 0].into()),

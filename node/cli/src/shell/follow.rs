@@ -198,7 +198,12 @@ impl Following {
             };
             let session = self.session().await?;
             let ran = if kind.returns_rows {
-                progress.query(session, sql).await
+                match progress.query(session, sql).await {
+                    Err(error) if has_no_columns(&error) => {
+                        session.execute(sql, ()).await.map(Done::Changed)
+                    }
+                    queried => queried,
+                }
             } else {
                 session.execute(sql, ()).await.map(Done::Changed)
             };
@@ -280,6 +285,12 @@ async fn connect(servers: &[String], database: &str) -> Result<Client> {
         .connect()
         .await
         .map_err(Error::client("cannot connect"))
+}
+
+/// Whether a server refused a query because it has no columns, as dqlite does, with SQLite's words for
+/// "no error": a PRAGMA that sets something may or may not answer with a row, which nobody can tell before.
+fn has_no_columns(error: &ferrolite_client::Error) -> bool {
+    matches!(error, ferrolite_client::Error::Server { message, .. } if message == "not an error")
 }
 
 /// An error of a statement: the server's words are enough, there is no need to say what was being done.
