@@ -31,7 +31,7 @@ use crate::error::CallError;
 use crate::{Error, Result};
 
 /// How long answers that nobody wants may take before the connection is rather closed.
-const DISCARD_TIMEOUT: Duration = Duration::from_secs(1);
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(2);
 /// How many such messages are read at most.
 const DISCARD_MESSAGES: usize = 4096;
 
