@@ -1,1 +1,55 @@
-//! The database file by pages: checkpoint target and snapshot source
+//! Database files: pages at their places, how far they are up to date, and how they travel.
+//!
+//! In a replicated database the log is the truth, and a database file is a digest of a prefix of it. That makes
+//! files simple: nothing in them has to survive a torn write, because what a checkpoint writes can be written again
+//! from the log. All that has to be exact is the *mark*, which says how far the digest reaches for sure, and how far it
+//! may reach at most.
+//!
+//! | module | what it is |
+//! |---|---|
+//! | [`page_file`] | a database file: positional reads and writes, and failures that are not forgotten |
+//! | [`naming`] | which file holds which database |
+//! | [`mark`] | the two log indexes of a checkpoint, durable |
+//! | [`snapshot`] | all databases as a stream, out of files in use, and installed by one decision |
+//! | [`validate`] | whether bytes are an SQLite database |
+//!
+//! The crate knows neither Raft's roles nor SQL; it has no threads and no runtime of its own, and everything is
+//! `Send + Sync`. What it promises: a name that a client chose never leaves its directory; whatever a crash interrupts
+//! can be done again, with the same end; bytes from elsewhere are checked before they are believed, and no bytes make
+//! it panic. The layouts stand in `docs/formats-pages.md`.
+//!
+//! ```
+//! use ferrolite_pager::{CheckpointMark, PageFile, file_name, write_transaction};
+//! use ferrolite_wal::backend::MemBackend;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let dir = tempfile::tempdir()?;
+//! let mark = CheckpointMark::open(&MemBackend::new())?;
+//! let file = PageFile::open(&dir.path().join(file_name("app")?))?;
+//!
+//! // A checkpoint of the log up to entry 7, which is one transaction of one page:
+//! let page = [42; 4096];
+//! mark.begin(7)?;
+//! write_transaction(&file, 4096, [(1, page.as_slice())].into_iter(), 1)?;
+//! file.sync()?;
+//! mark.finish(7)?; // now the log may drop the entry
+//!
+//! assert_eq!((mark.done(), mark.target(), file.len()?), (7, 7, 4096));
+//! # Ok(())
+//! # }
+//! ```
+
+mod bytes;
+mod directory;
+pub mod error;
+pub mod mark;
+pub mod naming;
+pub mod page_file;
+pub mod snapshot;
+pub mod validate;
+
+pub use error::Error;
+pub use mark::CheckpointMark;
+pub use naming::{database_name, file_name};
+pub use page_file::{PageFile, write_transaction};
+pub use snapshot::{PendingInstall, SnapshotSink, SnapshotSource, discard, pending_install};

@@ -1,0 +1,161 @@
+//! How far the log has been carried into the database files.
+//!
+//! A checkpoint copies committed pages from the log to the files, and a crash may stop it anywhere, with some pages
+//! new and some old. Two log indexes make that harmless. `done`: everything up to it is in the files, durably.
+//! `target`: nothing after it has been written to them. Between the two, nobody knows; after a crash the entries
+//! `done + 1 ..= target` are written again, all of them, before the files are used: pages are whole images, so writing
+//! them twice is the same as once, and a database's pages then are those of `target` exactly.
+//!
+//! ```text
+//! begin(target)           durable: from here, files may hold pages up to `target`
+//!   write_transaction(…) for every entry up to it, then PageFile::sync of every file written
+//! finish(target)          durable: from here, the log may drop entries up to `target`
+//! ```
+//!
+//! Neither index ever goes back, except by [`install`](CheckpointMark::install), which is for files that came from
+//! another node. The value stands in a slot file, so a torn write leaves the one before it.
+
+use std::sync::{Mutex, PoisonError};
+
+use ferrolite_wal::backend::Backend;
+use ferrolite_wal::{SlotFile, SlotKind};
+
+use crate::bytes::Reader;
+use crate::error::Error;
+
+/// The slot file of the mark.
+const KIND: SlotKind = SlotKind {
+    name: "checkpoint",
+    magic: *b"FERRCKPT",
+    version: 1,
+};
+
+/// The durable mark of a node's checkpoints. See the [module](self).
+#[derive(Debug)]
+pub struct CheckpointMark {
+    slots: SlotFile,
+    /// What the slot file holds. Held while it is written, so that two callers never cross.
+    value: Mutex<Value>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Value {
+    /// Entries up to this index are in the files.
+    done: u64,
+    /// Entries after this index are not; never below `done`.
+    target: u64,
+}
+
+impl Value {
+    fn encode(self) -> [u8; 16] {
+        let mut bytes = [0; 16];
+        let (done, target) = bytes.split_at_mut(8);
+        done.copy_from_slice(&self.done.to_le_bytes());
+        target.copy_from_slice(&self.target.to_le_bytes());
+        bytes
+    }
+
+    fn decode(bytes: &[u8]) -> Option<Value> {
+        let mut reader = Reader::new(bytes);
+        let value = Value {
+            done: reader.u64()?,
+            target: reader.u64()?,
+        };
+        (reader.is_empty() && value.done <= value.target).then_some(value)
+    }
+}
+
+impl CheckpointMark {
+    /// Opens the file `checkpoint` of `backend`, and makes it, with both indexes 0, if it is not there.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] when no copy of the mark is left, [`Error::Wal`] for a newer format and for what the
+    /// backend answered.
+    pub fn open(backend: &dyn Backend) -> Result<CheckpointMark, Error> {
+        let (slots, value) = match SlotFile::open(backend, KIND)? {
+            Some((slots, payload)) => {
+                let value = Value::decode(&payload).ok_or_else(|| Error::Damaged {
+                    path: KIND.name.to_owned(),
+                    reason: "the indexes in it make no sense",
+                })?;
+                (slots, value)
+            }
+            None => {
+                let value = Value { done: 0, target: 0 };
+                (SlotFile::create(backend, KIND, &value.encode())?, value)
+            }
+        };
+        Ok(CheckpointMark {
+            slots,
+            value: Mutex::new(value),
+        })
+    }
+
+    /// The log index up to which every committed entry is in the files, durably.
+    #[must_use]
+    pub fn done(&self) -> u64 {
+        self.value
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .done
+    }
+
+    /// The log index after which no entry has been written to the files. Never below [`done`](Self::done).
+    #[must_use]
+    pub fn target(&self) -> u64 {
+        self.value
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .target
+    }
+
+    /// Says that entries up to `target` may be written to the files from now on; durable on return. A `target` below
+    /// the one that stands changes nothing.
+    ///
+    /// # Errors
+    /// [`Error::Wal`] when the mark cannot be written; then, and ever after, nothing may be written to the files.
+    pub fn begin(&self, target: u64) -> Result<(), Error> {
+        self.update(|value| Value {
+            target: value.target.max(target),
+            ..value
+        })
+    }
+
+    /// Says that all entries up to `done` are in the files, and the files synced; durable on return. A `done` below the
+    /// one that stands changes nothing; one above the target raises the target too.
+    ///
+    /// # Errors
+    /// [`Error::Wal`] when the mark cannot be written; then the log must keep the entries.
+    pub fn finish(&self, done: u64) -> Result<(), Error> {
+        self.update(|value| {
+            let done = value.done.max(done);
+            Value {
+                done,
+                target: value.target.max(done),
+            }
+        })
+    }
+
+    /// Sets both indexes, down too, for files that came whole from another node; durable on return.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] when `done` is above `target`; [`Error::Wal`] when the mark cannot be written.
+    pub fn install(&self, done: u64, target: u64) -> Result<(), Error> {
+        if done > target {
+            return Err(Error::Refused {
+                reason: "a checkpoint is done beyond its target",
+            });
+        }
+        self.update(|_| Value { done, target })
+    }
+
+    fn update(&self, change: impl FnOnce(Value) -> Value) -> Result<(), Error> {
+        let mut value = self.value.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = change(*value);
+        if next != *value {
+            self.slots.save(&next.encode())?;
+            *value = next;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,300 @@
+//! From files aside to the live ones: one decision, and steps that may be repeated.
+//!
+//! The file `complete` is the decision. It is written beside, synced and renamed, after every database file was synced,
+//! so it is there with all of them or not at all. From then on:
+//!
+//! ```text
+//! apply   every file that still lies in incoming/ is renamed over the live one (what SQLite left beside it goes first);
+//!         databases that the snapshot does not have are removed; both directories are synced
+//! …       the caller sets its own state from `meta`
+//! clear   `complete` is removed, then the directory
+//! ```
+//!
+//! A crash between any two of these leaves `complete`, and the next start does them all again: a file that is no longer
+//! in `incoming/` was moved already. So nothing may use the databases between `apply` and `clear` but what can be
+//! repeated too.
+
+use std::collections::HashSet;
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+
+use super::format::{Database, MAX_DATABASES};
+use crate::bytes::Reader;
+use crate::directory;
+use crate::error::Error;
+use crate::naming;
+use crate::page_file::is_page_size;
+
+/// First bytes of the file `complete`.
+const MAGIC: [u8; 8] = *b"FERRINST";
+/// Version of `complete` that this program writes, and the newest that it reads.
+const VERSION: u32 = 1;
+/// Name of the file that decides; no database's file is called so.
+const COMPLETE: &str = "complete";
+/// Where it is written before it decides.
+const COMPLETE_NEW: &str = "complete.new";
+/// Most bytes of the caller's own.
+pub const MAX_META_BYTES: usize = 16 << 20;
+/// Most bytes of `complete`: what is longer was not written by this program.
+const MAX_COMPLETE_BYTES: u64 = 64 << 20;
+/// What SQLite may have left beside a database file, and must not find beside another one.
+const BESIDE: [&str; 3] = ["-wal", "-shm", "-journal"];
+
+/// What the file `complete` holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Complete {
+    pub id: u64,
+    pub page_size: u32,
+    pub meta: Vec<u8>,
+    pub databases: Vec<Database>,
+}
+
+impl Complete {
+    /// Writes the file; on return the decision is durable.
+    pub(super) fn save(&self, dir: &Path) -> Result<(), Error> {
+        let bytes = self.encode()?;
+        let new = dir.join(COMPLETE_NEW);
+        File::create(&new)
+            .and_then(|mut file| file.write_all(&bytes).and_then(|()| file.sync_all()))
+            .map_err(|e| Error::io("write", &new, e))?;
+        let complete = dir.join(COMPLETE);
+        fs::rename(&new, &complete).map_err(|e| Error::io("rename to", &complete, e))?;
+        directory::sync(dir)
+    }
+
+    fn encode(&self) -> Result<Vec<u8>, Error> {
+        let too_large = || Error::TooLarge {
+            what: "meta data of a snapshot in bytes",
+            len: self.meta.len() as u64,
+            max: MAX_META_BYTES as u64,
+        };
+        let meta_len = u32::try_from(self.meta.len()).map_err(|_| too_large())?;
+        if self.meta.len() > MAX_META_BYTES {
+            return Err(too_large());
+        }
+        // The sink took no more than MAX_DATABASES.
+        let count = u32::try_from(self.databases.len()).unwrap_or(u32::MAX);
+        let mut bytes = prefix(VERSION);
+        bytes.extend_from_slice(&self.id.to_le_bytes());
+        bytes.extend_from_slice(&self.page_size.to_le_bytes());
+        bytes.extend_from_slice(&meta_len.to_le_bytes());
+        bytes.extend_from_slice(&self.meta);
+        bytes.extend_from_slice(&count.to_le_bytes());
+        for database in &self.databases {
+            database.encode_fields(&mut bytes);
+        }
+        let checksum = crc32fast::hash(&bytes);
+        bytes.extend_from_slice(&checksum.to_le_bytes());
+        Ok(bytes)
+    }
+
+    fn decode(path: &Path, bytes: &[u8]) -> Result<Complete, Error> {
+        let damaged = |reason| Error::damaged(path, reason);
+        let cut_off = || Error::damaged(path, "it is cut off");
+        let mut version = Reader::new(bytes);
+        version.take(MAGIC.len()).ok_or_else(cut_off)?;
+        let version = version.u32().ok_or_else(cut_off)?;
+        if !bytes.starts_with(&prefix(version)) {
+            return Err(damaged("its first bytes are not those of such a file"));
+        }
+        if version > VERSION {
+            let path = path.display().to_string();
+            return Err(Error::NewerFormat {
+                path,
+                found: version,
+                supported: VERSION,
+            });
+        }
+        let (covered, checksum) = bytes
+            .len()
+            .checked_sub(4)
+            .and_then(|len| bytes.split_at_checked(len))
+            .ok_or_else(cut_off)?;
+        if version != VERSION || Reader::new(checksum).u32() != Some(crc32fast::hash(covered)) {
+            return Err(damaged("its checksum is wrong"));
+        }
+        let mut reader = Reader::new(covered);
+        reader.take(prefix(VERSION).len()).ok_or_else(cut_off)?;
+        let id = reader.u64().ok_or_else(cut_off)?;
+        let page_size = reader.u32().ok_or_else(cut_off)?;
+        let meta_len = reader.u32().ok_or_else(cut_off)?;
+        let meta = reader.take(meta_len as usize).ok_or_else(cut_off)?.to_vec();
+        let count = reader.u32().ok_or_else(cut_off)?;
+        if !is_page_size(page_size) || count > MAX_DATABASES {
+            return Err(damaged("the numbers in it make no sense"));
+        }
+        let mut databases = Vec::new();
+        for _ in 0..count {
+            databases.push(Database::decode_fields(&mut reader).map_err(damaged)?);
+        }
+        if !reader.is_empty() {
+            return Err(damaged("bytes follow its end"));
+        }
+        Ok(Complete {
+            id,
+            page_size,
+            meta,
+            databases,
+        })
+    }
+}
+
+/// Magic, version, and a checksum of both: tells a newer file from a damaged one, in every version.
+fn prefix(version: u32) -> Vec<u8> {
+    let mut bytes = MAGIC.to_vec();
+    bytes.extend_from_slice(&version.to_le_bytes());
+    let checksum = crc32fast::hash(&bytes);
+    bytes.extend_from_slice(&checksum.to_le_bytes());
+    bytes
+}
+
+/// A snapshot that came whole and has to be installed. See [`apply`](PendingInstall::apply).
+#[derive(Debug)]
+pub struct PendingInstall {
+    directory: PathBuf,
+    complete: Complete,
+}
+
+/// Looks for a complete snapshot in `dir`. To be asked on every start, before the databases are opened.
+///
+/// # Errors
+/// [`Error::Damaged`] when there is one that cannot be read; [`Error::NewerFormat`]; [`Error::Io`].
+pub fn pending_install(dir: &Path) -> Result<Option<PendingInstall>, Error> {
+    let path = dir.join(COMPLETE);
+    let file = match File::open(&path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(Error::io("open", &path, e)),
+    };
+    let mut bytes = Vec::new();
+    file.take(MAX_COMPLETE_BYTES + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|e| Error::io("read", &path, e))?;
+    if bytes.len() as u64 > MAX_COMPLETE_BYTES {
+        return Err(Error::damaged(&path, "it is too long"));
+    }
+    let complete = Complete::decode(&path, &bytes)?;
+    Ok(Some(PendingInstall {
+        directory: dir.to_path_buf(),
+        complete,
+    }))
+}
+
+/// Removes what an incomplete snapshot left in `dir`, and `dir`; nothing, when it is not there.
+///
+/// # Errors
+/// [`Error::InstallPending`] when the snapshot in it is complete; [`Error::Io`].
+pub fn discard(dir: &Path) -> Result<(), Error> {
+    if directory::exists(&dir.join(COMPLETE))? {
+        return Err(Error::InstallPending {
+            path: dir.display().to_string(),
+        });
+    }
+    directory::remove_all(dir)
+}
+
+impl PendingInstall {
+    /// What the caller gave to [`finish`](super::SnapshotSink::finish).
+    #[must_use]
+    pub fn meta(&self) -> &[u8] {
+        &self.complete.meta
+    }
+
+    /// What the caller knew the snapshot as.
+    #[must_use]
+    pub fn id(&self) -> u64 {
+        self.complete.id
+    }
+
+    /// Bytes of a page in all of its databases.
+    #[must_use]
+    pub fn page_size(&self) -> u32 {
+        self.complete.page_size
+    }
+
+    /// Name and number of pages of each database.
+    pub fn databases(&self) -> impl Iterator<Item = (&str, u32)> {
+        self.complete
+            .databases
+            .iter()
+            .map(|database| (database.name.as_str(), database.pages))
+    }
+
+    /// Makes the files of the snapshot, and only these, the databases in `databases_dir`, which has to be on the same
+    /// file system. May be repeated. Nobody may have the databases open.
+    ///
+    /// # Errors
+    /// [`Error::Damaged`] when a file of the snapshot is not what was written, before anything is moved;
+    /// [`Error::Io`], after which it may be tried again.
+    pub fn apply(&self, databases_dir: &Path) -> Result<(), Error> {
+        let mut moves = Vec::new();
+        let mut wanted = HashSet::new();
+        for database in &self.complete.databases {
+            let file = naming::file_name(&database.name)?;
+            let (from, to) = (self.directory.join(&file), databases_dir.join(&file));
+            match fs::metadata(&from) {
+                Ok(metadata) => {
+                    let len = u64::from(database.pages) * u64::from(self.complete.page_size);
+                    if metadata.len() != len {
+                        return Err(Error::damaged(&from, "its length is not what was written"));
+                    }
+                    moves.push((from, to));
+                }
+                // Moved before a crash.
+                Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                    if !directory::exists(&to)? {
+                        return Err(Error::damaged(&from, "it is gone"));
+                    }
+                }
+                Err(e) => return Err(Error::io("look at", &from, e)),
+            }
+            wanted.insert(file);
+        }
+        for (from, to) in &moves {
+            remove_beside(to)?;
+            fs::rename(from, to).map_err(|e| Error::io("rename to", to, e))?;
+        }
+        let listed = |e| Error::io("list", databases_dir, e);
+        for entry in fs::read_dir(databases_dir).map_err(listed)? {
+            let Ok(file) = entry.map_err(listed)?.file_name().into_string() else {
+                continue; // no name of ours
+            };
+            if naming::database_name(&file).is_some() && !wanted.contains(&file) {
+                let path = databases_dir.join(&file);
+                remove_beside(&path)?;
+                directory::remove_file(&path)?;
+            }
+        }
+        // The new names before the old ones go: a crash between the two must not lose a file.
+        directory::sync(databases_dir)?;
+        directory::sync(&self.directory)
+    }
+
+    /// Forgets the decision: the snapshot is installed, and its directory is removed.
+    ///
+    /// # Errors
+    /// [`Error::NotApplied`] when a file of it was not moved; [`Error::Io`], after which the next start finds the
+    /// decision again, or the rest of the directory for [`discard`].
+    pub fn clear(self) -> Result<(), Error> {
+        for database in &self.complete.databases {
+            if directory::exists(&self.directory.join(naming::file_name(&database.name)?))? {
+                let path = self.directory.display().to_string();
+                return Err(Error::NotApplied { path });
+            }
+        }
+        directory::remove_file(&self.directory.join(COMPLETE))?;
+        directory::sync(&self.directory)?;
+        directory::remove_all(&self.directory)
+    }
+}
+
+/// Removes what SQLite may have left beside the database file `path`.
+fn remove_beside(path: &Path) -> Result<(), Error> {
+    for suffix in BESIDE {
+        let mut beside = path.as_os_str().to_owned();
+        beside.push(suffix);
+        directory::remove_file(Path::new(&beside))?;
+    }
+    Ok(())
+}
