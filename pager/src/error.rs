@@ -161,9 +161,10 @@ impl Error {
         }
     }
 
-    /// The snapshot stream is at fault, not this node: ask again for the bytes from the sink's offset on.
+    /// The bytes of a snapshot are at fault, not this node: ask for them again from the sink's offset on, or begin
+    /// anew.
     #[must_use]
-    pub fn is_stream(&self) -> bool {
+    pub fn is_corrupt(&self) -> bool {
         matches!(
             self,
             Error::Stream { .. } | Error::OutOfOrder { .. } | Error::Incomplete { .. }
