@@ -14,15 +14,18 @@
 //!   [`sync`](Backend::sync) of the directory. A rename is atomic.
 //! - Two handles of one file see the same bytes; a handle stays good when its name is removed.
 //!
-//! [`DirBackend`] keeps real files, [`MemBackend`] keeps them in memory.
+//! [`DirBackend`] keeps real files, [`MemBackend`] keeps them in memory, and [`FaultBackend`] is a
+//! simulated disk that loses, tears and garbles what it is given, as a test wants it.
 
 use std::io;
 use std::sync::Arc;
 
 mod dir;
+mod fault;
 mod mem;
 
 pub use dir::DirBackend;
+pub use fault::{FaultBackend, FaultKind, Operation, SECTOR_BYTES};
 pub use mem::MemBackend;
 
 /// A flat directory of files.

@@ -237,10 +237,10 @@ impl Log {
     }
 
     /// The entries from `lo` up to, not including, `hi`, checked; fewer when their payloads would pass
-    /// `max_bytes`, or the log ends. At least one if there is one.
+    /// `max_bytes`, or the log ends. At least one if there is one, none when the log ends before `lo`.
     ///
     /// # Errors
-    /// As [`entry`](Log::entry) for the first one. A later entry that cannot be read only ends the answer.
+    /// [`Error::Compacted`], [`Error::Damaged`] or [`Error::Io`] for the first one. A later entry that cannot be read only ends the answer.
     pub fn read(&self, lo: u64, hi: u64, max_bytes: usize) -> Result<Vec<Record>, Error> {
         self.check()?;
         self.read_range(lo, hi, max_bytes)

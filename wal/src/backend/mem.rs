@@ -109,10 +109,11 @@ pub(super) fn memory_len(len: u64) -> io::Result<usize> {
 pub(super) fn read_from(bytes: &[u8], offset: u64, buf: &mut [u8]) -> usize {
     let start = usize::try_from(offset).unwrap_or(usize::MAX);
     let available = bytes.get(start..).unwrap_or_default();
-    buf.iter_mut()
-        .zip(available)
-        .map(|(to, from)| *to = *from)
-        .count()
+    let len = available.len().min(buf.len());
+    if let (Some(to), Some(from)) = (buf.get_mut(..len), available.get(..len)) {
+        to.copy_from_slice(from);
+    }
+    len
 }
 
 /// Writes `buf` into `bytes` at `offset`, growing it with zeros.

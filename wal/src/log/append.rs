@@ -226,16 +226,7 @@ impl Log {
         prev: (u64, u64),
         start: bool,
     ) -> Result<(), Error> {
-        if let Some(active) = &writer.active
-            && self.durable_position() < writer.end
-        {
-            active
-                .file
-                .sync()
-                .map_err(|e| self.stop(Error::at("sync", &active.name, e)))?;
-            self.durable.fetch_max(writer.end, Ordering::AcqRel);
-            self.save_hint()?;
-        }
+        self.sync_held(writer)?;
         let header = SegmentHeader {
             number: writer.next_number,
             position: writer.next_position,
@@ -336,6 +327,21 @@ impl Log {
         *end = active.position + u64::from(offset);
         *link = new_link;
         Ok(term)
+    }
+
+    /// Makes everything appended durable while nothing more can be appended.
+    pub(super) fn sync_held(&self, writer: &Writer) -> Result<(), Error> {
+        if let Some(active) = &writer.active
+            && self.durable_position() < writer.end
+        {
+            active
+                .file
+                .sync()
+                .map_err(|e| self.stop(Error::at("sync", &active.name, e)))?;
+            self.durable.fetch_max(writer.end, Ordering::AcqRel);
+            self.save_hint()?;
+        }
+        Ok(())
     }
 
     pub(super) fn sync_appended(&self) -> Result<u64, Error> {

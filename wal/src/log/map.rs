@@ -319,6 +319,11 @@ impl Map {
             .map(|s| (s.offset, s.len))
     }
 
+    /// Whether [`take_front`](Map::take_front) would take any.
+    pub fn can_take_front(&self, first: u64) -> bool {
+        self.segments.len() > 1 && self.oldest().is_some_and(|oldest| oldest.end() <= first)
+    }
+
     /// Takes off the oldest segments that hold no entry at or after `first`; the newest always stays.
     pub fn take_front(&mut self, first: u64) -> Vec<Segment> {
         let mut taken = Vec::new();

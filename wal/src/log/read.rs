@@ -35,9 +35,7 @@ impl Log {
         let mut records: Vec<Record> = Vec::new();
         let mut left = max_bytes;
         let mut next = lo;
-        while next < hi
-            && (records.is_empty() || left > 0)
-            && (next <= self.last_index() || records.is_empty())
+        while next < hi.min(self.last_index().saturating_add(1)) && (records.is_empty() || left > 0)
         {
             match self.read_together(next, hi, left, records.is_empty()) {
                 Ok(batch) if batch.is_empty() => break,

@@ -17,6 +17,12 @@ impl Log {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         let (dropped, oldest) = {
+            let writer = self.writer();
+            if !self.map().can_take_front(first) {
+                return Ok(self.first_index());
+            }
+            // A segment may be of no use only because later entries supersede its own. Those must be durable first.
+            self.sync_held(&writer)?;
             let mut map = self.map_mut();
             let dropped = map.take_front(first);
             (
@@ -24,10 +30,8 @@ impl Log {
                 map.oldest().map_or(0, |segment| segment.header.number),
             )
         };
-        if !dropped.is_empty() {
-            self.save_mark(oldest)?;
-            self.give_up(dropped)?;
-        }
+        self.save_mark(oldest)?;
+        self.give_up(dropped)?;
         Ok(self.first_index())
     }
 

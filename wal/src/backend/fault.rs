@@ -1,0 +1,684 @@
+//! A disk that can be made to fail in every way that disks do, the same way each time.
+//!
+//! The disk knows two states of everything: what programs see, and what is durable. A write, a new length and a
+//! change of names only become durable with a sync; until then each of them is *unsynced*, and a crash keeps any
+//! part of it. [`FaultBackend::crash`] asks its caller for every single unsynced part (each 512-byte sector of a
+//! write, each new length, each change of a name) whether it reached the disk before the power went: so a test
+//! can go through all cases, or draw them from a seed.
+//!
+//! [`FaultBackend::stop_after`] stops the machine in the middle of a workload, [`FaultBackend::inject`] lets single
+//! operations fail, [`FaultBackend::set_capacity`] fills the disk, and [`FaultBackend::flip_bit`] lets it rot.
+//! [`FaultBackend::fork`] copies the disk, so that many crashes can be tried from one moment.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::mem::{memory_len, read_from, write_into};
+use super::{Backend, BackendFile};
+
+/// A write reaches the disk, or does not, in units of this many bytes.
+pub const SECTOR_BYTES: usize = 512;
+
+/// An operation on the disk, for [`FaultBackend::inject`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Operation {
+    /// [`Backend::list`]
+    List,
+    /// [`Backend::open`]
+    Open,
+    /// [`Backend::rename`]
+    Rename,
+    /// [`Backend::remove`]
+    Remove,
+    /// [`Backend::sync`]
+    SyncNames,
+    /// [`BackendFile::read_at`]
+    Read,
+    /// [`BackendFile::write_at`]
+    Write,
+    /// [`BackendFile::set_len`]
+    SetLen,
+    /// [`BackendFile::sync`]
+    Sync,
+}
+
+/// What goes wrong with an operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FaultKind {
+    /// It fails with this error and does nothing. A failed sync, as on Linux, throws away what it should have made
+    /// durable, while programs go on seeing it.
+    Fails(io::ErrorKind),
+    /// A write stores its first half and fails; a read returns half of the bytes and says so.
+    Half,
+    /// A write or sync says that all is well and does nothing durable: a lying disk.
+    Lost,
+    /// A write goes this many bytes further on in the file.
+    Misdirected(u64),
+}
+
+#[derive(Debug, Clone)]
+enum Change {
+    Write { offset: u64, bytes: Vec<u8> },
+    SetLen(u64),
+}
+
+#[derive(Debug, Clone)]
+enum NameChange {
+    Create {
+        name: String,
+        file: usize,
+    },
+    Rename {
+        from: String,
+        to: String,
+        file: usize,
+    },
+    Remove {
+        name: String,
+        file: usize,
+    },
+}
+
+#[derive(Debug, Clone, Default)]
+struct Inode {
+    seen: Vec<u8>,
+    durable: Vec<u8>,
+    unsynced: Vec<Change>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Names {
+    seen: BTreeMap<String, usize>,
+    durable: BTreeMap<String, usize>,
+    unsynced: Vec<NameChange>,
+}
+
+#[derive(Debug, Clone)]
+struct Fault {
+    operation: Operation,
+    /// How many such operations still go well.
+    after: u64,
+    kind: FaultKind,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Disk {
+    files: Vec<Inode>,
+    directories: BTreeMap<String, Names>,
+    faults: Vec<Fault>,
+    capacity: Option<u64>,
+    /// Changing operations so far.
+    changes: u64,
+    stop_after: Option<u64>,
+    /// Counts crashes; handles from before the last one are dead.
+    life: u64,
+}
+
+/// A simulated disk, or one directory of it. Clones share it. See the module's text.
+///
+/// ```
+/// use ferrolite_wal::backend::{Backend, FaultBackend};
+/// # fn main() -> std::io::Result<()> {
+/// let disk = FaultBackend::new();
+/// let file = disk.open("a", true)?;
+/// file.write_at(0, b"hello")?;
+/// disk.sync()?; // the name, but not the bytes
+/// disk.crash(|_| false);
+/// let file = disk.open("a", false)?;
+/// assert_eq!(file.len()?, 0);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct FaultBackend {
+    disk: Arc<Mutex<Disk>>,
+    directory: String,
+}
+
+impl Default for FaultBackend {
+    fn default() -> FaultBackend {
+        FaultBackend::new()
+    }
+}
+
+impl FaultBackend {
+    /// An empty disk without faults.
+    #[must_use]
+    pub fn new() -> FaultBackend {
+        FaultBackend {
+            disk: Arc::default(),
+            directory: String::new(),
+        }
+    }
+
+    /// Another directory of the same disk: it counts, crashes and fills with it.
+    #[must_use]
+    pub fn directory(&self, name: &str) -> FaultBackend {
+        FaultBackend {
+            disk: Arc::clone(&self.disk),
+            directory: name.to_owned(),
+        }
+    }
+
+    /// A copy of the disk as it is now, with its unsynced changes, and without its faults.
+    #[must_use]
+    pub fn fork(&self) -> FaultBackend {
+        let disk = Disk {
+            faults: Vec::new(),
+            stop_after: None,
+            ..self.disk().clone()
+        };
+        FaultBackend {
+            disk: Arc::new(Mutex::new(disk)),
+            directory: self.directory.clone(),
+        }
+    }
+
+    /// Number of operations so far that changed or synced anything.
+    #[must_use]
+    pub fn changes(&self) -> u64 {
+        self.disk().changes
+    }
+
+    /// Stops the machine once it has made `changes` changes in all: the next one is not begun, and fails as all
+    /// operations do from then on, until [`crash`](FaultBackend::crash). With a write it is different: that one is
+    /// begun, so that a crash may keep any part of it.
+    pub fn stop_after(&self, changes: u64) {
+        self.disk().stop_after = Some(changes);
+    }
+
+    /// Lets the `after`-th next `operation` (0 is the very next) go wrong, once.
+    pub fn inject(&self, operation: Operation, after: u64, kind: FaultKind) {
+        self.disk().faults.push(Fault {
+            operation,
+            after,
+            kind,
+        });
+    }
+
+    /// Lets the disk hold at most so many bytes; `None` for any number.
+    pub fn set_capacity(&self, bytes: Option<u64>) {
+        self.disk().capacity = bytes;
+    }
+
+    /// Bytes in all files that have a name.
+    #[must_use]
+    pub fn used(&self) -> u64 {
+        self.disk().used()
+    }
+
+    /// Number of parts that a crash decides about: those that [`crash`](FaultBackend::crash) would ask for.
+    #[must_use]
+    pub fn unsynced(&self) -> usize {
+        let mut count = 0;
+        self.fork().crash(|_| {
+            count += 1;
+            true
+        });
+        count
+    }
+
+    /// Cuts the power and starts the machine again. `keep` is asked, for every unsynced part in the order of its
+    /// making (numbered from 0), whether it reached the disk. All handles are dead from then on; faults and the stop
+    /// are forgotten.
+    pub fn crash(&self, mut keep: impl FnMut(usize) -> bool) {
+        let mut disk = self.disk();
+        let mut part = 0;
+        let mut decide = || {
+            part += 1;
+            keep(part - 1)
+        };
+        for file in &mut disk.files {
+            let changes = std::mem::take(&mut file.unsynced);
+            for change in changes {
+                match change {
+                    Change::SetLen(len) => {
+                        if decide() {
+                            file.durable
+                                .resize(usize::try_from(len).unwrap_or(usize::MAX), 0);
+                        }
+                    }
+                    Change::Write { offset, bytes } => {
+                        // Sectors of the disk, not of the write: it may begin in the middle of one.
+                        let (mut at, mut rest) = (offset, bytes.as_slice());
+                        while !rest.is_empty() {
+                            let sector = SECTOR_BYTES as u64;
+                            let room =
+                                usize::try_from(sector - at % sector).unwrap_or(SECTOR_BYTES);
+                            let (piece, after) = rest.split_at(room.min(rest.len()));
+                            // The write was possible once, so it is again.
+                            if decide() && write_into(&mut file.durable, at, piece).is_err() {
+                                break;
+                            }
+                            at += piece.len() as u64;
+                            rest = after;
+                        }
+                    }
+                }
+            }
+            file.seen.clone_from(&file.durable);
+        }
+        for names in disk.directories.values_mut() {
+            for change in std::mem::take(&mut names.unsynced) {
+                if decide() {
+                    change.apply(&mut names.durable);
+                }
+            }
+            names.seen.clone_from(&names.durable);
+        }
+        disk.life += 1;
+        disk.faults.clear();
+        disk.stop_after = None;
+    }
+
+    /// Turns over one bit of a file, in what is seen and what is durable. Does nothing outside of the file.
+    pub fn flip_bit(&self, name: &str, bit: u64) {
+        let mut disk = self.disk();
+        let file = disk
+            .directories
+            .get(&self.directory)
+            .and_then(|names| names.seen.get(name))
+            .copied();
+        let at = usize::try_from(bit / 8).unwrap_or(usize::MAX);
+        if let Some(file) = file.and_then(|file| disk.files.get_mut(file)) {
+            for bytes in [&mut file.seen, &mut file.durable] {
+                if let Some(byte) = bytes.get_mut(at) {
+                    *byte ^= 1 << (bit % 8);
+                }
+            }
+        }
+    }
+
+    fn disk(&self) -> MutexGuard<'_, Disk> {
+        self.disk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl NameChange {
+    /// Does the change where it is possible: one that builds on a lost one is lost too.
+    fn apply(self, names: &mut BTreeMap<String, usize>) {
+        match self {
+            NameChange::Create { name, file } => {
+                names.insert(name, file);
+            }
+            NameChange::Rename { from, to, file } => {
+                if names.get(&from) == Some(&file) {
+                    names.remove(&from);
+                    names.insert(to, file);
+                }
+            }
+            NameChange::Remove { name, file } => {
+                if names.get(&name) == Some(&file) {
+                    names.remove(&name);
+                }
+            }
+        }
+    }
+}
+
+fn stopped() -> io::Error {
+    io::Error::other("the machine has stopped")
+}
+
+impl Disk {
+    fn used(&self) -> u64 {
+        let named = self
+            .directories
+            .values()
+            .flat_map(|names| names.seen.values());
+        named
+            .filter_map(|file| self.files.get(*file))
+            .map(|file| file.seen.len() as u64)
+            .sum()
+    }
+
+    /// Counts an operation and finds out what goes wrong with it.
+    fn begin(&mut self, operation: Operation, life: u64) -> io::Result<Option<FaultKind>> {
+        if life != self.life {
+            return Err(stopped());
+        }
+        if !matches!(
+            operation,
+            Operation::List | Operation::Open | Operation::Read
+        ) {
+            self.count(operation == Operation::Write)?;
+        } else if self.stop_after.is_some_and(|limit| self.changes > limit) {
+            return Err(stopped());
+        }
+        let matching = |fault: &Fault| fault.operation == operation;
+        let due = self
+            .faults
+            .iter()
+            .position(|fault| matching(fault) && fault.after == 0);
+        let kind = due.map(|at| self.faults.swap_remove(at).kind);
+        self.faults
+            .iter_mut()
+            .filter(|fault| matching(fault))
+            .for_each(|fault| {
+                fault.after = fault.after.saturating_sub(1);
+            });
+        match kind {
+            Some(FaultKind::Fails(error)) if operation != Operation::Sync => Err(error.into()),
+            kind => Ok(kind),
+        }
+    }
+
+    /// Counts a change. The one at which the machine stops is not done, but that a write may be.
+    fn count(&mut self, write: bool) -> io::Result<()> {
+        match self.stop_after {
+            Some(limit) if self.changes > limit || (self.changes == limit && !write) => {
+                self.changes = self.changes.max(limit + 1);
+                Err(stopped())
+            }
+            _ => {
+                self.changes += 1;
+                Ok(())
+            }
+        }
+    }
+
+    fn names(&mut self, directory: &str) -> &mut Names {
+        self.directories.entry(directory.to_owned()).or_default()
+    }
+}
+
+fn not_found(name: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::NotFound, format!("no file {name:?}"))
+}
+
+impl Backend for FaultBackend {
+    fn list(&self) -> io::Result<Vec<String>> {
+        let mut disk = self.disk();
+        let life = disk.life;
+        disk.begin(Operation::List, life)?;
+        Ok(disk.names(&self.directory).seen.keys().cloned().collect())
+    }
+
+    fn open(&self, name: &str, create: bool) -> io::Result<Arc<dyn BackendFile>> {
+        let mut disk = self.disk();
+        let life = disk.life;
+        disk.begin(Operation::Open, life)?;
+        let file = match disk.names(&self.directory).seen.get(name) {
+            Some(file) => *file,
+            None if !create => return Err(not_found(name)),
+            None => {
+                disk.count(false)?;
+                let file = disk.files.len();
+                disk.files.push(Inode::default());
+                let names = disk.names(&self.directory);
+                names.seen.insert(name.to_owned(), file);
+                names.unsynced.push(NameChange::Create {
+                    name: name.to_owned(),
+                    file,
+                });
+                file
+            }
+        };
+        Ok(Arc::new(FaultFile {
+            disk: Arc::clone(&self.disk),
+            file,
+            life,
+        }))
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        let mut disk = self.disk();
+        let life = disk.life;
+        disk.begin(Operation::Rename, life)?;
+        let names = disk.names(&self.directory);
+        let file = names.seen.remove(from).ok_or_else(|| not_found(from))?;
+        names.seen.insert(to.to_owned(), file);
+        names.unsynced.push(NameChange::Rename {
+            from: from.to_owned(),
+            to: to.to_owned(),
+            file,
+        });
+        Ok(())
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        let mut disk = self.disk();
+        let life = disk.life;
+        disk.begin(Operation::Remove, life)?;
+        let names = disk.names(&self.directory);
+        let file = names.seen.remove(name).ok_or_else(|| not_found(name))?;
+        names.unsynced.push(NameChange::Remove {
+            name: name.to_owned(),
+            file,
+        });
+        Ok(())
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        let mut disk = self.disk();
+        let life = disk.life;
+        let fault = disk.begin(Operation::SyncNames, life)?;
+        let names = disk.names(&self.directory);
+        if fault != Some(FaultKind::Lost) {
+            names.unsynced.clear();
+            names.durable.clone_from(&names.seen);
+        }
+        Ok(())
+    }
+}
+
+#[derive(Debug)]
+struct FaultFile {
+    disk: Arc<Mutex<Disk>>,
+    file: usize,
+    life: u64,
+}
+
+impl FaultFile {
+    /// Begins an operation and runs it on the file.
+    fn run<T>(
+        &self,
+        operation: Operation,
+        body: impl FnOnce(&mut Inode, Option<FaultKind>, Option<u64>) -> io::Result<T>,
+    ) -> io::Result<T> {
+        let mut disk = self.disk.lock().unwrap_or_else(PoisonError::into_inner);
+        let fault = disk.begin(operation, self.life)?;
+        // At the operation where the machine stops, the write has begun and its caller never learns how it went.
+        let stops = disk.stop_after.is_some_and(|limit| disk.changes > limit);
+        let room = disk
+            .capacity
+            .map(|capacity| capacity.saturating_sub(disk.used()));
+        let file = disk.files.get_mut(self.file).ok_or_else(stopped)?;
+        let result = body(file, fault, room);
+        if stops && operation != Operation::Read {
+            Err(stopped())
+        } else {
+            result
+        }
+    }
+}
+
+/// Whether the file may grow to `end`.
+fn check_room(file: &Inode, end: u64, room: Option<u64>) -> io::Result<()> {
+    let growth = end.saturating_sub(file.seen.len() as u64);
+    if room.is_some_and(|room| growth > room) {
+        Err(io::ErrorKind::StorageFull.into())
+    } else {
+        Ok(())
+    }
+}
+
+impl BackendFile for FaultFile {
+    fn len(&self) -> io::Result<u64> {
+        self.run(Operation::Read, |file, _, _| Ok(file.seen.len() as u64))
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        self.run(Operation::Read, |file, fault, _| {
+            let wanted = if fault == Some(FaultKind::Half) {
+                buf.len() / 2
+            } else {
+                buf.len()
+            };
+            Ok(read_from(
+                &file.seen,
+                offset,
+                buf.get_mut(..wanted).unwrap_or_default(),
+            ))
+        })
+    }
+
+    fn write_at(&self, offset: u64, buf: &[u8]) -> io::Result<()> {
+        self.run(Operation::Write, |file, fault, room| {
+            let (offset, bytes) = match fault {
+                Some(FaultKind::Lost) => return write_into(&mut file.seen, offset, buf),
+                Some(FaultKind::Half) => (offset, buf.get(..buf.len() / 2).unwrap_or_default()),
+                Some(FaultKind::Misdirected(by)) => (offset.saturating_add(by), buf),
+                _ => (offset, buf),
+            };
+            check_room(file, offset.saturating_add(bytes.len() as u64), room)?;
+            write_into(&mut file.seen, offset, bytes)?;
+            file.unsynced.push(Change::Write {
+                offset,
+                bytes: bytes.to_vec(),
+            });
+            if fault == Some(FaultKind::Half) {
+                Err(io::Error::other("half of it was written"))
+            } else {
+                Ok(())
+            }
+        })
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.run(Operation::SetLen, |file, _, room| {
+            check_room(file, len, room)?;
+            file.seen.resize(memory_len(len)?, 0);
+            file.unsynced.push(Change::SetLen(len));
+            Ok(())
+        })
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.run(Operation::Sync, |file, fault, _| match fault {
+            Some(FaultKind::Fails(error)) => {
+                // The system gives up on what it could not write and calls it clean.
+                file.unsynced.clear();
+                Err(error.into())
+            }
+            Some(FaultKind::Lost) => Ok(()),
+            _ => {
+                file.unsynced.clear();
+                file.durable.clone_from(&file.seen);
+                Ok(())
+            }
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::cast_possible_truncation
+    )]
+
+    use super::*;
+
+    fn content(disk: &FaultBackend, name: &str) -> Vec<u8> {
+        let file = disk.open(name, false).unwrap();
+        let mut bytes = vec![0; file.len().unwrap() as usize];
+        file.read_at(0, &mut bytes).unwrap();
+        bytes
+    }
+
+    /// Each sector of an unsynced write is lost or kept by itself, and what was synced stays.
+    #[test]
+    fn crash_tears_writes_at_sectors() {
+        let disk = FaultBackend::new();
+        let file = disk.open("a", true).unwrap();
+        file.write_at(0, &[1; 1024]).unwrap();
+        file.sync().unwrap();
+        disk.sync().unwrap();
+        file.write_at(500, &[2; 24]).unwrap();
+        assert_eq!(disk.unsynced(), 2);
+        let fork = disk.fork();
+        disk.crash(|part| part == 1);
+        let bytes = content(&disk, "a");
+        assert_eq!(
+            (bytes[500..512].to_vec(), bytes[512..524].to_vec()),
+            (vec![1; 12], vec![2; 12])
+        );
+        assert!(
+            file.write_at(0, &[3]).is_err(),
+            "a handle from before the crash is dead"
+        );
+        fork.crash(|_| false);
+        assert_eq!(content(&fork, "a"), [1; 1024]);
+    }
+
+    /// Names need the directory's sync; a rename whose file never came to be is lost with it.
+    #[test]
+    fn names_need_their_own_sync() {
+        let disk = FaultBackend::new();
+        let file = disk.open("a", true).unwrap();
+        file.write_at(0, &[1]).unwrap();
+        file.sync().unwrap();
+        disk.rename("a", "b").unwrap();
+        let fork = disk.fork();
+        disk.crash(|part| part == 1);
+        assert!(disk.list().unwrap().is_empty());
+        fork.crash(|part| part == 0);
+        assert_eq!(fork.list().unwrap(), ["a"]);
+        let elsewhere = fork.directory("elsewhere");
+        assert!(elsewhere.list().unwrap().is_empty());
+    }
+
+    /// The machine stops at exactly the operation asked for, and a write that it stops in may be there.
+    #[test]
+    fn stops_in_the_middle() {
+        let disk = FaultBackend::new();
+        let file = disk.open("a", true).unwrap();
+        file.sync().unwrap();
+        disk.sync().unwrap();
+        disk.stop_after(disk.changes());
+        assert!(file.write_at(0, &[1]).is_err());
+        assert!(file.sync().is_err());
+        assert!(disk.open("a", false).is_err());
+        disk.crash(|_| true);
+        assert_eq!(content(&disk, "a"), [1]);
+    }
+
+    /// Injected faults hit the operation that they were meant for, once.
+    #[test]
+    fn faults_hit_once() {
+        let disk = FaultBackend::new();
+        let file = disk.open("a", true).unwrap();
+        disk.inject(
+            Operation::Write,
+            1,
+            FaultKind::Fails(io::ErrorKind::StorageFull),
+        );
+        file.write_at(0, &[1; 4]).unwrap();
+        assert_eq!(
+            file.write_at(0, &[2; 4]).unwrap_err().kind(),
+            io::ErrorKind::StorageFull
+        );
+        disk.inject(Operation::Write, 0, FaultKind::Half);
+        assert!(file.write_at(0, &[3; 4]).is_err());
+        assert_eq!(content(&disk, "a"), [3, 3, 1, 1]);
+        disk.set_capacity(Some(4));
+        assert_eq!(
+            file.write_at(4, &[1]).unwrap_err().kind(),
+            io::ErrorKind::StorageFull
+        );
+        disk.inject(Operation::Sync, 0, FaultKind::Fails(io::ErrorKind::Other));
+        assert!(file.sync().is_err());
+        assert!(file.sync().is_ok(), "a second sync says yes");
+        disk.sync().unwrap();
+        disk.inject(Operation::Read, 0, FaultKind::Half);
+        assert_eq!(file.read_at(0, &mut [0; 4]).unwrap(), 2);
+        disk.flip_bit("a", 1);
+        assert_eq!(content(&disk, "a"), [1, 3, 1, 1]);
+    }
+}

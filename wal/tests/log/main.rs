@@ -1,0 +1,12 @@
+//! The log as a whole: against its twin, through crashes, with damage, and on a disk that fails.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation
+)]
+
+mod crash;
+mod model;
+mod support;
