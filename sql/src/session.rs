@@ -1,0 +1,315 @@
+//! A client's session with a database: statements, a transaction, and the turn that goes with it.
+//!
+//! The session enforces one rule: *whoever writes has the turn*. A statement says whether it
+//! [needs it](Statement::needs_turn); [`Session::step`] refuses to run it without. The turn stays with
+//! the session for as long as its transaction is open. When the transaction has ended,
+//! [`Session::settle`] hands out what it committed, and only then gives the turn on, so that
+//! transactions reach the log in the order in which the engine committed them.
+
+use std::fmt;
+use std::num::NonZero;
+use std::sync::Arc;
+
+use ferrolite_wal::view::StagedTransaction;
+use limbo_core::{Connection, LimboError, MAIN_DB_ID, StepResult};
+
+use crate::database::Database;
+use crate::error::{Error, code};
+use crate::guard::{self, Kind};
+use crate::io::Gate;
+use crate::turn::Turn;
+use crate::value::ValueRef;
+
+/// A session; see the [module](self).
+pub struct Session {
+    database: Arc<Database>,
+    connection: Arc<Connection>,
+    turn: Option<Turn>,
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("turn", &self.turn)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A prepared statement of a [`Session`].
+pub struct Statement {
+    inner: limbo_core::Statement,
+    kind: Kind,
+    tail: usize,
+}
+
+impl fmt::Debug for Statement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Statement")
+            .field(&self.inner.get_sql())
+            .finish()
+    }
+}
+
+/// What a step of a statement brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// A row, to be read with [`Statement::row`].
+    Row,
+    /// The statement is done.
+    Done,
+}
+
+/// How many instructions of the engine pass between two looks at whether to go on.
+const PROGRESS_INSTRUCTIONS: u64 = 4096;
+
+impl Session {
+    pub(crate) fn new(database: Arc<Database>, connection: Arc<Connection>) -> Self {
+        Self {
+            database,
+            connection,
+            turn: None,
+        }
+    }
+
+    /// The database.
+    #[must_use]
+    pub fn database(&self) -> &Arc<Database> {
+        &self.database
+    }
+
+    /// Has `interrupted` asked every few thousand instructions while a statement runs; once it says yes,
+    /// the statement ends with [`Error::Interrupted`].
+    pub fn interrupt_when(&self, interrupted: impl Fn() -> bool + Send + Sync + 'static) {
+        self.connection
+            .set_progress_handler(PROGRESS_INSTRUCTIONS, Some(Box::new(interrupted)));
+    }
+
+    /// Prepares the first statement of `sql`; `None` if there is none but blanks and comments.
+    ///
+    /// # Errors
+    /// When it does not parse, names what does not exist, or is refused.
+    pub fn prepare(&self, sql: &str) -> Result<Option<Statement>, Error> {
+        if self.database.is_closed() {
+            return Err(Error::Closed);
+        }
+        let kind = guard::inspect(sql)?;
+        match self.connection.consume_stmt(sql) {
+            Ok(Some((inner, tail))) => Ok(Some(Statement { inner, kind, tail })),
+            Ok(None) => Ok(None),
+            Err(error) => Err(self.database.explain(error)),
+        }
+    }
+
+    /// Gives the session the turn for its next transaction.
+    pub fn take_turn(&mut self, turn: Turn) {
+        self.turn = Some(turn);
+    }
+
+    /// Whether the session has the turn.
+    #[must_use]
+    pub fn has_turn(&self) -> bool {
+        self.turn.is_some()
+    }
+
+    /// Whether an explicit transaction is open.
+    #[must_use]
+    pub fn in_transaction(&self) -> bool {
+        !self.connection.get_auto_commit()
+    }
+
+    /// Runs `statement` to its next row or its end.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] without running anything when the statement needs the turn and the session does
+    /// not have it; [`Error::Interrupted`]; [`Error::Closed`]; or what the statement failed with. After
+    /// an error the statement is reset.
+    pub fn step(&self, statement: &mut Statement) -> Result<Step, Error> {
+        if statement.needs_turn() && self.turn.is_none() {
+            return Err(Error::Busy);
+        }
+        let result = loop {
+            match statement.inner.step() {
+                Ok(StepResult::Row) => return Ok(Step::Row),
+                Ok(StepResult::Done) => return Ok(Step::Done),
+                Ok(StepResult::Interrupt) => break Error::Interrupted,
+                Ok(StepResult::Busy) => break Error::Busy,
+                // All of our I/O is complete when it returns; what is left are the engine's own pauses.
+                Ok(StepResult::IO | StepResult::Yield | StepResult::Sleep { .. }) => {
+                    if let Err(error) = statement.inner._io().step() {
+                        break self.database.explain(error);
+                    }
+                }
+                Err(error) if statement.kind == Kind::Vacuum && Gate::refused(&error) => {
+                    // VACUUM commits, and then wants to checkpoint by itself. The gate keeps it from
+                    // that; the commit stands.
+                    statement.inner.reset_best_effort();
+                    return Ok(Step::Done);
+                }
+                Err(error) => break self.explain_write(error),
+            }
+        };
+        statement.inner.reset_best_effort();
+        Err(result)
+    }
+
+    /// The engine reports a write that the view refused for its size as a bare I/O error.
+    fn explain_write(&self, error: LimboError) -> Error {
+        use limbo_core::CompletionError::IOError;
+        if let LimboError::CompletionError(IOError(std::io::ErrorKind::FileTooLarge, _)) = error {
+            return Error::TransactionTooLarge {
+                limit_bytes: self.database.view().limit_bytes(),
+            };
+        }
+        self.database.explain(error)
+    }
+
+    /// To be called whenever a statement has ended, well or badly. When no transaction is open any
+    /// more, `submit` gets what the last one committed, if it changed anything, and the turn goes on.
+    pub fn settle(&mut self, submit: impl FnOnce(StagedTransaction)) {
+        if self.in_transaction() {
+            return;
+        }
+        if let Some(turn) = self.turn.take() {
+            if let Some(transaction) = self.database.view().take_transaction() {
+                submit(transaction);
+            }
+            drop(turn);
+        }
+    }
+
+    /// Rolls an open transaction back, and gives up the turn.
+    pub fn roll_back(&mut self) {
+        if self.in_transaction()
+            && let Err(error) = self.connection.execute("ROLLBACK")
+            && !self.database.is_closed()
+        {
+            tracing::warn!(%error, "rolling back a session's transaction failed; its connection is dropped");
+        }
+        // Whatever the engine staged for a transaction that did not commit is overwritten by the next.
+        self.turn = None;
+    }
+
+    /// Reads a page of the snapshot that the session holds; false if there is none of that number.
+    pub(crate) fn read_page(&self, page_no: u32, page: &mut [u8]) -> Result<bool, Error> {
+        self.connection
+            .try_wal_watermark_read_page(page_no, page, None)
+            .map_err(|error| self.database.explain(error))
+    }
+
+    /// Rowid of the session's last successful insert.
+    #[must_use]
+    pub fn last_insert_rowid(&self) -> i64 {
+        self.connection.last_insert_rowid()
+    }
+
+    /// Rows that the last INSERT, UPDATE or DELETE changed.
+    #[must_use]
+    pub fn changes(&self) -> i64 {
+        self.connection.changes()
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.roll_back();
+    }
+}
+
+impl Statement {
+    /// Whether running this statement needs the writer's turn.
+    #[must_use]
+    pub fn needs_turn(&self) -> bool {
+        let program = self.inner.get_program();
+        match self.kind {
+            Kind::BeginWrite => true,
+            // A query is not "read-only" to the engine when it fills a table of its own on the way.
+            Kind::Query => program.prepared().write_databases.get(MAIN_DB_ID),
+            Kind::Vacuum | Kind::Control | Kind::Other => !program.is_readonly(),
+        }
+    }
+
+    /// Whether the statement only begins, marks or ends a transaction, and so shows nobody's data.
+    #[must_use]
+    pub fn is_transaction_control(&self) -> bool {
+        matches!(self.kind, Kind::Control | Kind::BeginWrite)
+    }
+
+    /// Length in bytes of the statement in the text that it was prepared from; what follows is the
+    /// next.
+    #[must_use]
+    pub fn tail(&self) -> usize {
+        self.tail
+    }
+
+    /// Number of parameters, which is the highest index.
+    #[must_use]
+    pub fn parameter_count(&self) -> usize {
+        self.inner.parameters_count()
+    }
+
+    /// Gives the parameters new values; those beyond `values` become NULL.
+    ///
+    /// # Errors
+    /// When there are more values than parameters.
+    pub fn bind<'a>(
+        &mut self,
+        values: impl ExactSizeIterator<Item = ValueRef<'a>>,
+    ) -> Result<(), Error> {
+        let (given, wanted) = (values.len(), self.parameter_count());
+        if given > wanted {
+            return Err(Error::statement(
+                code::RANGE,
+                format!("{given} values given, but the statement has {wanted} parameters"),
+            ));
+        }
+        self.inner.clear_bindings();
+        for (nth, value) in values.enumerate() {
+            if let Some(index) = NonZero::new(nth + 1) {
+                self.inner.bind_at(index, value.to_engine())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the statement ready to run again.
+    ///
+    /// # Errors
+    /// What the engine says while it ends the previous run.
+    pub fn reset(&mut self) -> Result<(), Error> {
+        Ok(self.inner.reset()?)
+    }
+
+    /// Number of columns of the result; 0 for a statement without one.
+    #[must_use]
+    pub fn column_count(&self) -> usize {
+        self.inner.num_columns()
+    }
+
+    /// Name of column `nth`, from 0; empty if there is no such column.
+    #[must_use]
+    pub fn column_name(&self, nth: usize) -> String {
+        if nth < self.column_count() {
+            self.inner.get_column_name(nth).into_owned()
+        } else {
+            String::new()
+        }
+    }
+
+    /// The type that the schema declares for column `nth`, if it is a column of a table.
+    #[must_use]
+    pub fn column_decltype(&self, nth: usize) -> Option<String> {
+        if nth < self.column_count() {
+            self.inner.get_column_decltype(nth)
+        } else {
+            None
+        }
+    }
+
+    /// The values of the row that the last step brought, in order.
+    pub fn row(&self) -> impl Iterator<Item = ValueRef<'_>> {
+        self.inner
+            .row()
+            .into_iter()
+            .flat_map(|row| row.get_values().map(ValueRef::from))
+    }
+}
