@@ -219,11 +219,7 @@ impl Following {
                 }
                 Err(error) => error,
             };
-            let leader_lost = error.is_not_leader()
-                || error.server_code() == Some(ErrorCode::IOERR_LEADERSHIP_LOST);
-            if leader_lost {
-                self.session = None;
-            }
+            self.note(&error);
             let session_lost = self.session.as_ref().is_none_or(Session::is_closed);
             let repeatable = session_lost && error.is_retryable() && !error.is_outcome_unknown();
             if self.in_transaction && session_lost && !error.is_outcome_unknown() {
@@ -250,9 +246,12 @@ impl Following {
         Ok(rows)
     }
 
-    /// Notes that the user's transaction ended otherwise than by a statement.
-    pub fn transaction_over(&mut self) {
-        self.in_transaction = false;
+    /// Notes an error that came from a session used directly: one of a server that leads no more is of no
+    /// further use.
+    pub fn note(&mut self, error: &ferrolite_client::Error) {
+        if leader_lost(error) {
+            self.session = None;
+        }
     }
 
     fn note_transaction(&mut self, effect: TransactionEffect) {
@@ -285,6 +284,10 @@ async fn connect(servers: &[String], database: &str) -> Result<Client> {
         .connect()
         .await
         .map_err(Error::client("cannot connect"))
+}
+
+fn leader_lost(error: &ferrolite_client::Error) -> bool {
+    error.is_not_leader() || error.server_code() == Some(ErrorCode::IOERR_LEADERSHIP_LOST)
 }
 
 /// Whether a server refused a query because it has no columns, as dqlite does, with SQLite's words for

@@ -158,10 +158,14 @@ async fn commit(following: &mut Following, insert: &Insert, batch: &Batch) -> Re
     let mut attempt = 1;
     loop {
         let session = following.session().await?;
-        match insert.commit(session, &batch.rows).await {
+        let committed = insert.commit(session, &batch.rows).await;
+        if let Err(error) = &committed {
+            following.note(error);
+        }
+        match committed {
             Ok(()) => return Ok(()),
             Err(error) if error.is_retryable() && attempt < MOST_ATTEMPTS => attempt += 1,
-            Err(error) if error.is_constraint() => {
+            Err(error) if error.sqlite_code().is_some() && !error.is_outcome_unknown() => {
                 return Err(find_refused(following, insert, batch, error).await);
             }
             Err(error) => return Err(Error::Statement(error)),
