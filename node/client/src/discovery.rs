@@ -126,23 +126,28 @@ impl Servers {
     ) -> Result<Connection> {
         let started = Instant::now();
         let mut backoff = Backoff::new();
+        // What the last round learned; a round that the deadline cuts short adds to it what it did learn.
+        let mut attempts = Vec::new();
         loop {
-            let mut attempts = Vec::new();
-            let round = timeout(
-                deadline.saturating_duration_since(Instant::now()),
-                self.ask_all(config, &mut attempts),
-            );
-            let found = round.await.unwrap_or_else(|_| {
-                attempts.push("the deadline passed while waiting for servers to answer".to_owned());
-                None
-            });
-            if let Some(mut connection) = found {
-                if !self.leads(connection.address()) {
-                    return Ok(connection);
+            let mut learned = Vec::new();
+            let left = deadline.saturating_duration_since(Instant::now());
+            let found = timeout(left, self.ask_all(config, &mut learned)).await;
+            if !learned.is_empty() {
+                attempts = learned;
+            }
+            match found {
+                Ok(Some(mut connection)) => {
+                    if !self.leads(connection.address()) {
+                        return Ok(connection);
+                    }
+                    match self.refresh(&mut connection).await {
+                        Ok(()) => return Ok(connection),
+                        Err(error) => attempts.push(format!("{}: {error}", connection.address())),
+                    }
                 }
-                match self.refresh(&mut connection).await {
-                    Ok(()) => return Ok(connection),
-                    Err(error) => attempts.push(format!("{}: {error}", connection.address())),
+                Ok(None) => {}
+                Err(_) => {
+                    attempts.push("the deadline passed before all servers had answered".to_owned())
                 }
             }
             if !backoff.pause(deadline).await {

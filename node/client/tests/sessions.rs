@@ -146,6 +146,28 @@ async fn a_dropped_call_is_interrupted() {
     );
 }
 
+/// A statement of a transaction that nobody waits for stops at once, not with the next statement.
+#[tokio::test]
+async fn a_dropped_call_stops_at_once() {
+    let (server, client) = start().await;
+    let mut transaction = client.transaction().await.unwrap();
+    drop_when_running(
+        &server,
+        "UPDATE slow",
+        transaction.execute("UPDATE slow", ()),
+    )
+    .await;
+    let interrupted = async {
+        while !server.sql().contains(&(0, "<interrupt>".to_owned())) {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), interrupted)
+        .await
+        .unwrap();
+    transaction.commit().await.unwrap();
+}
+
 /// Dropping the future of `next` loses no row.
 #[tokio::test]
 async fn next_may_be_dropped() {
@@ -405,6 +427,7 @@ async fn an_export_is_complete_or_an_error() {
         Request::Export { name } => Some(match name.as_str() {
             "whole" => vec![pages(1, 2, true), pages(3, 1, false)],
             "gap" => vec![pages(1, 1, true), pages(3, 1, false)],
+            "twice" => vec![pages(1, 1, true), pages(1, 2, false)],
             "short" => vec![pages(1, 2, false)],
             _ => vec![pages(1, 1, true), Act::Close],
         }),
@@ -420,7 +443,7 @@ async fn an_export_is_complete_or_an_error() {
         .await
         .unwrap();
     assert_eq!((file.len(), steps), (3 * 512, vec![(2, 3), (3, 3)]));
-    for broken in ["gap", "short", "lost"] {
+    for broken in ["gap", "twice", "short", "lost"] {
         let error = client
             .export_to(broken, tokio::io::sink(), |_| ())
             .await

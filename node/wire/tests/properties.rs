@@ -392,3 +392,23 @@ fn claims_reserve_nothing() {
         assert!(decode_response(header, body).is_err(), "type {kind}");
     }
 }
+
+/// A body that is not as long as its header says is refused by every decoder, and is fatal.
+#[test]
+fn a_body_must_fit_its_header() {
+    let header = Header {
+        words: 2,
+        kind: 3,
+        schema: 0,
+    };
+    let body = Bytes::from_static(&[0; 24]);
+    let errors = [
+        decode_request(header, body.clone()).unwrap_err(),
+        decode_response(header, body.clone()).unwrap_err(),
+        decode_nodes_v0(header, body).unwrap_err(),
+    ];
+    assert!(
+        errors.iter().all(ferrolite_wire::WireError::is_fatal),
+        "{errors:?}"
+    );
+}
