@@ -41,12 +41,16 @@ async fn follows_the_name_of_the_leader() {
     let leadership = Leadership::default();
     let a = Server::start(&leadership, |_, _| None).await;
     let b = Server::start(&leadership, |_, _| None).await;
+    let c = Server::start(&leadership, |_, _| None).await;
     leadership.set(&b.address);
     let client = builder(&a).connect().await.unwrap();
     client.execute("INSERT", ()).await.unwrap();
     assert_eq!(b.sql().len(), 1);
     assert_eq!(a.sql().len(), 0);
-    assert_eq!(client.servers(), [b.address.clone(), a.address.clone()]);
+    assert_eq!(
+        client.servers(),
+        [b.address.clone(), a.address.clone(), c.address.clone()]
+    );
     assert_eq!(client.leader().await.unwrap().address, b.address);
 }
 
