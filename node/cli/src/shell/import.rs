@@ -12,7 +12,6 @@ use std::thread;
 
 use ferrolite_client::Session;
 use ferrolite_wire::Value;
-use indicatif::ProgressBar;
 use tokio::sync::mpsc;
 
 use super::catalog;
@@ -20,7 +19,7 @@ use super::dot::ImportOptions;
 use super::follow::Following;
 use super::runner::counted;
 use crate::error::{Error, Result};
-use crate::progress;
+use crate::progress::{self, Bar};
 use crate::sql::literal;
 
 /// Rows in a transaction.
@@ -71,18 +70,43 @@ pub async fn import(following: &mut Following, options: &ImportOptions) -> Resul
     let mut rows = Rows::new(BufReader::new(file), options)?;
     let columns = prepare_table(following, options, &mut rows).await?;
 
-    let bar = progress::bytes_bar(file_bytes, "importing");
     let mut queue = read_ahead(rows, columns.len())?;
     let insert = Insert::new(&options.table, &columns);
-    let mut imported = Imported {
-        rows: 0,
-        short_rows: 0,
+    let mut underway = Underway {
+        bar: progress::bytes_bar(file_bytes, "importing"),
+        table: &options.table,
+        imported: Imported {
+            rows: 0,
+            short_rows: 0,
+        },
+        is_over: false,
     };
-    let loaded = load(following, &mut queue, &insert, &bar, &mut imported).await;
-    bar.finish_and_clear();
+    let loaded = load(following, &mut queue, &insert, &mut underway).await;
+    underway.is_over = true;
+    let imported = underway.imported;
     loaded
         .map(|()| imported)
         .map_err(|error| after_rows(error, imported.rows, options))
+}
+
+/// An import that has begun. When Ctrl-C drops it, it says what is in the table already.
+struct Underway<'o> {
+    bar: Bar,
+    table: &'o str,
+    imported: Imported,
+    is_over: bool,
+}
+
+impl Drop for Underway<'_> {
+    fn drop(&mut self) {
+        if !self.is_over {
+            let rows = counted(self.imported.rows, "row");
+            self.bar.note(&format!(
+                "-- {rows} imported into {} before that",
+                self.table
+            ));
+        }
+    }
 }
 
 /// The table's columns; the table is created from the first row if it does not exist.
@@ -133,22 +157,22 @@ async fn load(
     following: &mut Following,
     queue: &mut mpsc::Receiver<Result<Batch>>,
     insert: &Insert,
-    bar: &ProgressBar,
-    imported: &mut Imported,
+    underway: &mut Underway<'_>,
 ) -> Result<()> {
     while let Some(batch) = queue.recv().await {
         let mut batch = batch?;
         for row in &mut batch.rows {
             if row.fields.len() < insert.columns {
-                imported.short_rows = imported.short_rows.saturating_add(1);
+                underway.imported.short_rows = underway.imported.short_rows.saturating_add(1);
                 row.fields.resize(insert.columns, Value::Null);
             }
         }
         commit(following, insert, &batch).await?;
-        imported.rows = imported
+        underway.imported.rows = underway
+            .imported
             .rows
             .saturating_add(u64::try_from(batch.rows.len()).unwrap_or(u64::MAX));
-        bar.set_position(batch.file_bytes);
+        underway.bar.set_position(batch.file_bytes);
     }
     Ok(())
 }

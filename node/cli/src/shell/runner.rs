@@ -234,6 +234,8 @@ impl Shell {
             splitter.push("\n");
             while splitter.next_statement().is_some() {}
             let ran = self.run_command(line).await;
+            // `.import` may create a table, `.read` do anything; commands are rare enough to be asked about.
+            *changes_names = true;
             return match ran {
                 Ok(flow) => Ok(flow),
                 Err(error) => self

@@ -83,13 +83,8 @@ async fn write_pages(client: &Client, database: &str, target: &Unfinished) -> Re
     let bar = progress::bytes_bar(0, "exporting");
     let mut written_bytes = 0;
     loop {
-        let chunk = match export.next().await {
-            Ok(Some(chunk)) => chunk,
-            Ok(None) => break,
-            Err(error) => {
-                bar.finish_and_clear();
-                return Err(failed()(error));
-            }
+        let Some(chunk) = export.next().await.map_err(failed())? else {
+            return Ok(written_bytes);
         };
         let mut file = &target.file;
         file.write_all(&chunk.pages)
@@ -99,8 +94,6 @@ async fn write_pages(client: &Client, database: &str, target: &Unfinished) -> Re
         bar.set_length(done.pages_total.saturating_mul(done.page_size));
         bar.set_position(written_bytes);
     }
-    bar.finish_and_clear();
-    Ok(written_bytes)
 }
 
 /// A file that has its name only when it is finished. Dropped before that, it is removed.

@@ -76,7 +76,7 @@ async fn import(args: ImportArgs) -> Result<()> {
         bar.set_position(done.pages_done.saturating_mul(done.page_size));
     };
     let imported = client.import(&options, source, advance).await;
-    bar.finish_and_clear();
+    drop(bar);
     imported.map_err(|error| refused(error, &args))?;
     println!(
         "{} imported into {}: {}",
