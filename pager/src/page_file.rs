@@ -224,3 +224,104 @@ pub fn write_transaction<'a>(
 pub(crate) fn is_page_size(bytes: u32) -> bool {
     bytes.is_power_of_two() && (512..=65536).contains(&bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(
+        clippy::unwrap_used,
+        clippy::indexing_slicing,
+        clippy::cast_possible_truncation
+    )]
+
+    use super::*;
+
+    fn open(dir: &tempfile::TempDir) -> PageFile {
+        PageFile::open(&dir.path().join("a.sqlite")).unwrap()
+    }
+
+    /// Reads tell how much there was; a file keeps its bytes over a reopening.
+    #[test]
+    fn reads_what_was_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = open(&dir);
+        assert_eq!(file.len().unwrap(), 0);
+        file.write_at(10, b"abc").unwrap();
+        file.sync().unwrap();
+        drop(file);
+        let file = open(&dir);
+        let mut buf = [9; 8];
+        assert_eq!(file.read_at(8, &mut buf).unwrap(), 5);
+        assert_eq!(&buf, b"\0\0abc\x09\x09\x09");
+        assert_eq!(file.read_at(1 << 40, &mut buf).unwrap(), 0);
+        file.truncate(11).unwrap();
+        assert_eq!(file.read_at(10, &mut buf).unwrap(), 1);
+        assert!(
+            PageFile::open(&dir.path().join("none/a.sqlite"))
+                .unwrap_err()
+                .is_io()
+        );
+    }
+
+    /// After a failure nothing is promised any more, although the system would: reads go on, all else repeats the
+    /// first error.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_failure_latches() {
+        let file = PageFile::open(Path::new("/dev/full")).unwrap();
+        let first = file.write_at(0, b"x").unwrap_err();
+        assert_eq!(first.kind(), io::ErrorKind::StorageFull);
+        assert!(first.to_string().contains("/dev/full"), "{first}");
+        for later in [file.sync(), file.write_at(0, b""), file.truncate(0)] {
+            let later = later.unwrap_err();
+            assert_eq!(later.kind(), first.kind());
+            assert_eq!(later.to_string(), first.to_string());
+        }
+        assert_eq!(file.read_at(0, &mut [1; 4]).unwrap(), 4);
+    }
+
+    /// A transaction leaves exactly its pages and its length, and can be repeated.
+    #[test]
+    fn transactions_leave_pages_and_length() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = open(&dir);
+        let page = |byte: u8| vec![byte; 512];
+        let (one, two, three) = (page(1), page(2), page(3));
+        for _ in 0..2 {
+            let grown = [(2, two.as_slice()), (1, &one), (5, &one), (2, &three)];
+            write_transaction(&file, 512, grown.into_iter(), 7).unwrap();
+            let mut buf = vec![9; 8 * 512];
+            assert_eq!(file.read_at(0, &mut buf).unwrap(), 7 * 512);
+            for (n, byte) in [1, 3, 0, 0, 1, 0, 0].into_iter().enumerate() {
+                assert_eq!(buf[n * 512..(n + 1) * 512], page(byte), "page {}", n + 1);
+            }
+            // Page 3 was written and then cut off by the same transaction.
+            let shrunk = [(3, three.as_slice()), (2, &two)];
+            write_transaction(&file, 512, shrunk.into_iter(), 2).unwrap();
+            assert_eq!(file.read_at(0, &mut buf).unwrap(), 2 * 512);
+            assert_eq!(buf[512..1024], page(2));
+        }
+    }
+
+    /// What no committed transaction of SQLite says is refused before it does harm.
+    #[test]
+    fn impossible_transactions_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = open(&dir);
+        let page = [0; 512];
+        for (page_size, page_no, db_size, len) in [
+            (512, 0, 1, 512),
+            (512, 1, 0, 512),
+            (512, 1, 1, 511),
+            (0, 1, 1, 0),
+            (500, 1, 1, 500),
+            (1 << 17, 1, 1, 512),
+        ] {
+            let pages = [(page_no, &page[..len])];
+            let error =
+                write_transaction(&file, page_size, pages.into_iter(), db_size).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{error}");
+        }
+        assert_eq!(file.len().unwrap(), 0);
+        file.write_at(0, &page).unwrap(); // and nothing latched
+    }
+}

@@ -4,8 +4,8 @@
 //! so it is there with all of them or not at all. From then on:
 //!
 //! ```text
-//! apply   every file that still lies in incoming/ is renamed over the live one (what SQLite left beside it goes first);
-//!         databases that the snapshot does not have are removed; both directories are synced
+//! apply   databases that the snapshot does not have are removed, and what SQLite left beside any of them;
+//!         every file that still lies in incoming/ is renamed over the live one; both directories are synced
 //! …       the caller sets its own state from `meta`
 //! clear   `complete` is removed, then the directory
 //! ```
@@ -251,20 +251,10 @@ impl PendingInstall {
             }
             wanted.insert(file);
         }
+        // All of them each time: a crash may have kept any of the removals, and lost the others.
+        remove_others(databases_dir, &wanted)?;
         for (from, to) in &moves {
-            remove_beside(to)?;
             fs::rename(from, to).map_err(|e| Error::io("rename to", to, e))?;
-        }
-        let listed = |e| Error::io("list", databases_dir, e);
-        for entry in fs::read_dir(databases_dir).map_err(listed)? {
-            let Ok(file) = entry.map_err(listed)?.file_name().into_string() else {
-                continue; // no name of ours
-            };
-            if naming::database_name(&file).is_some() && !wanted.contains(&file) {
-                let path = databases_dir.join(&file);
-                remove_beside(&path)?;
-                directory::remove_file(&path)?;
-            }
         }
         // The new names before the old ones go: a crash between the two must not lose a file.
         directory::sync(databases_dir)?;
@@ -289,12 +279,18 @@ impl PendingInstall {
     }
 }
 
-/// Removes what SQLite may have left beside the database file `path`.
-fn remove_beside(path: &Path) -> Result<(), Error> {
-    for suffix in BESIDE {
-        let mut beside = path.as_os_str().to_owned();
-        beside.push(suffix);
-        directory::remove_file(Path::new(&beside))?;
+/// Removes the databases in `dir` that are not `wanted`, and what SQLite left beside any database.
+fn remove_others(dir: &Path, wanted: &HashSet<String>) -> Result<(), Error> {
+    let listed = |e| Error::io("list", dir, e);
+    for entry in fs::read_dir(dir).map_err(listed)? {
+        let Ok(file) = entry.map_err(listed)?.file_name().into_string() else {
+            continue; // no name of ours
+        };
+        let beside = BESIDE.iter().find_map(|suffix| file.strip_suffix(suffix));
+        let is_database = naming::database_name(beside.unwrap_or(&file)).is_some();
+        if is_database && (beside.is_some() || !wanted.contains(&file)) {
+            directory::remove_file(&dir.join(&file))?;
+        }
     }
     Ok(())
 }
