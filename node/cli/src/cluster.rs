@@ -13,7 +13,7 @@ use tokio::time::timeout;
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupts;
 use crate::report::{Report, ReportFormat};
-use crate::servers::Servers;
+use crate::servers::{Servers, parse_address};
 
 /// How long to wait for an answer that only Ferrolite nodes give.
 pub const EXTENSION_TIMEOUT: Duration = Duration::from_secs(2);
@@ -67,6 +67,7 @@ pub enum ClusterCommand {
         /// The node's id, as it was started with
         id: u64,
         /// The node's address, HOST:PORT, as the other nodes reach it
+        #[arg(value_parser = parse_address)]
         address: String,
         /// The role to give it
         #[arg(long, value_enum, default_value_t = RoleName::Spare)]

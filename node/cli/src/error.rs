@@ -6,6 +6,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::render::cell;
+
 /// The result of a command or a part of it.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -165,12 +167,14 @@ impl Error {
         }
     }
 
-    /// The whole story, for standard error.
+    /// The whole story, for standard error. Control characters are escaped: the server's words quote
+    /// statements and data.
     pub fn report(&self) -> String {
-        match self.advice() {
+        let text = match self.advice() {
             Some(advice) => format!("error: {self}\n  hint: {advice}"),
             None => format!("error: {self}"),
-        }
+        };
+        cell::escape_controls(text.into(), true).into_owned()
     }
 }
 

@@ -65,8 +65,14 @@ impl Report {
             return writeln!(out, "[{}]", rows.join(",\n"));
         }
         let mut renderer = Renderer::new(format, &self.columns);
+        // A node's id may need all 64 bits, which a value has not; such a column is text, all of it.
+        let fits = |json: &Json| !json.is_u64() || json.is_i64();
+        let numeric: Vec<bool> = (0..self.columns.len())
+            .map(|index| self.rows.iter().filter_map(|row| row.get(index)).all(fits))
+            .collect();
         for row in &self.rows {
-            let values: Vec<Value> = row.iter().map(cell).collect();
+            let cells = row.iter().zip(&numeric);
+            let values: Vec<Value> = cells.map(|(json, numeric)| cell(json, *numeric)).collect();
             renderer.row(out, &values)?;
         }
         renderer.finish(out)
@@ -93,14 +99,14 @@ impl Report {
     }
 }
 
-fn cell(json: &Json) -> Value {
+fn cell(json: &Json, numeric: bool) -> Value {
     match json {
         Json::Null => Value::Null,
         Json::Bool(truth) => if *truth { "yes" } else { "no" }.into(),
-        // A node's id may need all 64 bits.
-        Json::Number(number) => number
-            .as_i64()
-            .map_or_else(|| number.to_string().into(), Value::Integer),
+        Json::Number(number) => match number.as_i64() {
+            Some(number) if numeric => number.into(),
+            _ => number.to_string().into(),
+        },
         Json::String(text) => text.as_str().into(),
         nested => nested.to_string().into(),
     }

@@ -19,7 +19,7 @@ pub struct Servers {
 }
 
 /// Checks that an address names a host and a port.
-fn parse_address(text: &str) -> Result<String, String> {
+pub(crate) fn parse_address(text: &str) -> Result<String, String> {
     let text = text.trim();
     let wrong =
         |what: &str| format!("{what}; write HOST:PORT, for instance 127.0.0.1:9001 or [::1]:9001");

@@ -54,7 +54,7 @@ pub struct ShellArgs {
     #[command(flatten)]
     pub servers: Servers,
     /// The database to open; it is created if it does not exist
-    #[arg(default_value = DEFAULT_DATABASE)]
+    #[arg(default_value = DEFAULT_DATABASE, value_parser = parse_database)]
     pub database: String,
     /// SQL or dot commands to run instead of reading them from standard input
     #[arg(value_name = "SQL")]
@@ -77,6 +77,18 @@ pub struct ShellArgs {
     /// Go on with a script after a failed statement; the exit status is 1 all the same
     #[arg(long)]
     pub continue_on_error: bool,
+}
+
+/// Catches SQL in the place of the database, which would otherwise be created under that name.
+fn parse_database(name: &str) -> Result<String, String> {
+    let looks_like_sql =
+        name.contains(|c: char| c.is_whitespace() || c == ';') || name.starts_with('.');
+    match looks_like_sql {
+        true => Err(format!(
+            "the database comes before the SQL: ferrolite shell {DEFAULT_DATABASE} '{name}'"
+        )),
+        false => Ok(name.to_owned()),
+    }
 }
 
 /// Where a shell's input comes from.

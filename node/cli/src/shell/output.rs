@@ -5,6 +5,7 @@ use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::PathBuf;
 
 use crate::error::{Error, Result};
+use crate::render::cell;
 
 /// The place that results are written to.
 pub struct Output {
@@ -88,11 +89,16 @@ impl Output {
         }
     }
 
-    /// Writes a text.
+    /// Writes a text; to a terminal without the control characters that may be in it, since even a CREATE
+    /// statement can contain some.
     ///
     /// # Errors
     /// When the output cannot be written.
     pub fn print(&mut self, text: &str) -> Result<()> {
+        let text = match self.is_terminal() {
+            true => cell::escape_controls(text.into(), true),
+            false => text.into(),
+        };
         let written = self.writer().write_all(text.as_bytes());
         written.map_err(|source| self.error(source))
     }
