@@ -11,6 +11,8 @@
 //! | [`log`] | the log: append, sync, read, drop, recover |
 //! | [`hard_state`] | term, vote and identity of a node |
 //! | [`slot`] | a small value that survives crashes, on which votes and marks stand |
+//! | [`frames`] | a transaction as the payload of entries: its pages, in one part or several |
+//! | [`view`] | the log as the `-wal` file that an SQL engine believes in |
 //!
 //! The crate knows neither Raft's roles nor SQL; it needs no threads and no runtime of its own, and everything is
 //! `Send + Sync`. What it promises: what was synced is there after any crash; what was damaged is reported, with the
@@ -35,11 +37,13 @@
 pub mod backend;
 mod bytes_le;
 pub mod error;
+pub mod frames;
 pub mod hard_state;
 pub mod log;
 mod record;
 mod segment;
 pub mod slot;
+pub mod view;
 
 pub use error::Error;
 pub use log::{DamagedRange, Log, LogOptions, Recovery, TermRun};

@@ -174,6 +174,8 @@ pub struct Log {
     /// Everything before this position is durable. Only rises.
     durable: AtomicU64,
     spares: Mutex<Vec<Spare>>,
+    /// Number in the name of the spare file that was made last.
+    spare_number: AtomicU64,
     /// First segment that counts; durable before an older one is removed.
     mark: SlotFile,
     /// How far the log was durable, as a hint for recovery.

@@ -33,8 +33,6 @@ pub(super) struct Writer {
     pub newest_first: u64,
     /// The newest segment, if records may still be added to it.
     pub active: Option<Active>,
-    /// Numbers the files that are made ready, so that no two have one name.
-    pub spare_number: u64,
     /// Bytes on their way to the file; kept to spare allocations.
     pub buffer: Vec<u8>,
 }
@@ -68,7 +66,7 @@ impl Log {
         let mut writer = self.writer();
         let mut prev_term = self.check_records(first.index, records)?;
         let runs = self.plan(&writer, records)?;
-        let mut ready = self.ready(&mut writer, &runs)?;
+        let mut ready = self.ready(&runs)?;
         for run in runs {
             let Some(first) = run.records.first() else {
                 continue;
@@ -184,10 +182,10 @@ impl Log {
 
     /// Makes the files ready that the runs need, all of them before anything is written: if there is no room, the
     /// whole append is refused.
-    fn ready(&self, writer: &mut Writer, runs: &[Run]) -> Result<VecDeque<Spare>, Error> {
+    fn ready(&self, runs: &[Run]) -> Result<VecDeque<Spare>, Error> {
         let mut ready = VecDeque::new();
         for len in runs.iter().filter_map(|run| run.new_segment) {
-            match self.take_spare(writer, len) {
+            match self.take_spare(len) {
                 Ok(spare) => ready.push_back(spare),
                 Err(e) => {
                     self.spares().extend(ready);
@@ -198,21 +196,24 @@ impl Log {
         Ok(ready)
     }
 
-    pub(super) fn take_spare(&self, writer: &mut Writer, len: u32) -> Result<Spare, Error> {
+    pub(super) fn take_spare(&self, len: u32) -> Result<Spare, Error> {
         let mut spares = self.spares();
         if let Some(at) = spares.iter().position(|spare| spare.len == len) {
             return Ok(spares.swap_remove(at));
         }
         drop(spares);
-        writer.spare_number += 1;
-        preallocate(&*self.backend, spare_name(writer.spare_number), len)
+        preallocate(&*self.backend, self.next_spare_name(), len)
             .map_err(|e| if e.is_full() { e } else { self.stop(e) })
     }
 
+    /// A name that no spare file has had since the log was opened, nor had before.
+    pub(super) fn next_spare_name(&self) -> String {
+        spare_name(self.spare_number.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
     pub(super) fn prepare_spare(&self) -> Result<(), Error> {
-        let mut writer = self.writer();
         let len = self.options.segment_bytes;
-        let spare = self.take_spare(&mut writer, len)?;
+        let spare = self.take_spare(len)?;
         self.spares().push(spare);
         Ok(())
     }

@@ -44,7 +44,10 @@ pub(super) fn assemble(
     let counting = segments.split_off(start);
     let mut log = Assembled {
         map: Map::default(),
-        writer: Writer::default(),
+        writer: Writer {
+            next_number: 1,
+            ..Writer::default()
+        },
         durable: known,
         torn_bytes: 0,
         obsolete: segments.into_iter().map(|segment| segment.name).collect(),

@@ -26,7 +26,6 @@ use std::hash::BuildHasher;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, OnceLock, RwLock};
 
-use super::append::Writer;
 use super::assemble::assemble;
 use super::marks::{Mark, create_hint, create_mark, open_hint, open_mark};
 use super::{Log, LogOptions, Recovery};
@@ -72,7 +71,6 @@ pub(super) fn open(
             term: None,
         });
     }
-    let highest = found.segments.last().map_or(0, |segment| segment.number);
     let lowest = found.segments.first().map_or(1, |segment| segment.number);
 
     let assembled = assemble(
@@ -108,10 +106,8 @@ pub(super) fn open(
         backend,
         options,
         salt,
-        writer: Mutex::new(Writer {
-            spare_number: found.highest_spare.max(highest),
-            ..assembled.writer
-        }),
+        writer: Mutex::new(assembled.writer),
+        spare_number: AtomicU64::new(found.highest_spare),
         map: RwLock::new(assembled.map),
         sync_turn: Mutex::new(()),
         retention_turn: Mutex::new(()),

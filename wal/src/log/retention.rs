@@ -8,7 +8,7 @@ use std::sync::PoisonError;
 use super::Log;
 use super::map::Segment;
 use crate::error::Error;
-use crate::segment::{Spare, spare_name};
+use crate::segment::Spare;
 
 impl Log {
     pub(super) fn drop_segments_below(&self, first: u64) -> Result<u64, Error> {
@@ -41,7 +41,7 @@ impl Log {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         let mut writer = self.writer();
-        let spare = self.take_spare(&mut writer, self.options.segment_bytes)?;
+        let spare = self.take_spare(self.options.segment_bytes)?;
         // From the moment the new segment has its name, the old ones do not count. Readers see them until then.
         self.begin_segment(&mut writer, spare, (index, term), true)?;
         let dropped = self.map_mut().start_over((index, term));
@@ -61,7 +61,7 @@ impl Log {
             let mut spares = self.spares();
             let result = if len == self.options.segment_bytes && spares.len() < self.options.spares
             {
-                let spare = spare_name(header.number);
+                let spare = self.next_spare_name();
                 let renamed = self.backend.rename(&name, &spare);
                 if renamed.is_ok() {
                     spares.push(Spare {

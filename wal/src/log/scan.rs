@@ -4,9 +4,12 @@
 //! record that is, because what lies behind a damaged record is still good. It does not judge what it finds
 //! missing; that takes knowing how far the log was durable ([`Scan::durable`] says what the records know of it).
 
-use crate::bytes_le::slice;
+use crate::bytes_le::{get_u64, slice};
 use crate::record::{ALIGNMENT, HEADER_BYTES, Place, RecordHeader, stored_bytes};
 use crate::segment::{RECORDS_AT, SegmentHeader};
+
+/// A block that was never written.
+const ZEROS: [u8; 1024] = [0; 1024];
 
 /// A record whose header is valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,18 +60,32 @@ fn next_record(
         found.header.index == index && link.is_none_or(|link| link == found.header.link)
     });
     expected.or_else(|| {
-        let end = header
-            .file_len
-            .min(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
-        (offset..end)
-            .step_by(ALIGNMENT as usize)
-            .skip(1)
-            .filter_map(|offset| record_at(header, bytes, offset))
-            // Between this place and that one there is at least one record, and none is smaller than a header.
-            .find(|found| {
-                let most = u64::from((found.offset - offset) / HEADER_BYTES);
-                (index..=index.saturating_add(most)).contains(&found.header.index)
-            })
+        // A header has its index after its first word, so most places are turned away by looking at one number, and
+        // whole blocks that were never written by looking at none.
+        let words_at = offset + 2 * ALIGNMENT;
+        let blocks = bytes.get(words_at as usize..)?.chunks(ZEROS.len());
+        let written = (words_at..)
+            .step_by(ZEROS.len())
+            .zip(blocks)
+            .filter(|(_, block)| !ZEROS.starts_with(block));
+        let words = written.flat_map(|(at, block)| {
+            (at..)
+                .step_by(ALIGNMENT as usize)
+                .zip(block.chunks_exact(ALIGNMENT as usize))
+        });
+        for (word_at, word) in words {
+            let place = word_at - ALIGNMENT;
+            // Before that place there is at least one record that is missing, and none is smaller than a header.
+            let most = u64::from((place - offset) / HEADER_BYTES);
+            let there = get_u64(word, 0)?;
+            if there > index
+                && there <= index.saturating_add(most)
+                && let Some(found) = record_at(header, bytes, place)
+            {
+                return Some(found);
+            }
+        }
+        None
     })
 }
 

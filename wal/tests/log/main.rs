@@ -8,5 +8,7 @@
 )]
 
 mod crash;
+mod damage;
+mod faults;
 mod model;
 mod support;
