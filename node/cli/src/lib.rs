@@ -54,7 +54,6 @@ pub enum Command {
     /// Open an SQL shell, or run SQL
     Shell(shell::ShellArgs),
     /// List and change the nodes of a cluster
-    #[command(alias = "nodes")]
     Cluster(cluster::ClusterArgs),
     /// Show whether the nodes answer and agree on a leader
     Status(status::StatusArgs),

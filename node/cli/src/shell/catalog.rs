@@ -17,6 +17,10 @@ const MOST_TABLES_ONE_BY_ONE: usize = 100;
 /// Names that are fetched for completion.
 const MOST_NAMES: usize = 20_000;
 
+/// Leaves out what belongs to SQLite and to the engine themselves: names that no user can choose.
+const USERS: &str = "tbl_name NOT LIKE 'sqlite\\_%' ESCAPE '\\' \
+                     AND tbl_name NOT LIKE '\\_\\_turso\\_internal\\_%' ESCAPE '\\'";
+
 /// `AND column LIKE 'pattern'`, or nothing.
 fn and_like(column: &str, pattern: Option<&str>) -> String {
     pattern.map_or_else(String::new, |pattern| {
@@ -30,7 +34,7 @@ fn and_like(column: &str, pattern: Option<&str>) -> String {
 /// As [`Following::run`].
 pub async fn tables(following: &mut Following, pattern: Option<&str>) -> Result<Vec<String>> {
     let sql = format!(
-        "SELECT name FROM sqlite_schema WHERE type IN ('table','view') AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'{} \
+        "SELECT name FROM sqlite_schema WHERE type IN ('table','view') AND {USERS}{} \
          ORDER BY name",
         and_like("name", pattern)
     );
@@ -43,7 +47,7 @@ pub async fn tables(following: &mut Following, pattern: Option<&str>) -> Result<
 /// As [`Following::run`].
 pub async fn indexes(following: &mut Following, table: Option<&str>) -> Result<Vec<String>> {
     let sql = format!(
-        "SELECT name FROM sqlite_schema WHERE type = 'index'{} ORDER BY name",
+        "SELECT name FROM sqlite_schema WHERE type = 'index' AND {USERS}{} ORDER BY name",
         and_like("tbl_name", table)
     );
     texts(following, &sql).await
@@ -55,7 +59,7 @@ pub async fn indexes(following: &mut Following, table: Option<&str>) -> Result<V
 /// As [`Following::run`].
 pub async fn schema(following: &mut Following, table: Option<&str>) -> Result<String> {
     let sql = format!(
-        "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\'{} ORDER BY rowid",
+        "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL AND {USERS}{} ORDER BY rowid",
         and_like("tbl_name", table)
     );
     let statements = texts(following, &sql).await?;
@@ -87,7 +91,7 @@ pub async fn table_names(following: &mut Following) -> Result<TableNames> {
     let mut names = TableNames::new();
     let all = format!(
         "SELECT m.name, c.name FROM sqlite_schema AS m, pragma_table_info(m.name) AS c \
-         WHERE m.type IN ('table','view') AND m.name NOT LIKE 'sqlite\\_%' ESCAPE '\\' LIMIT {MOST_NAMES}"
+         WHERE m.type IN ('table','view') AND m.{USERS} LIMIT {MOST_NAMES}"
     );
     if let Ok(rows) = following.fetch(&all).await {
         for row in rows {

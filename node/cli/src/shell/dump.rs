@@ -1,7 +1,7 @@
 //! `.dump`: SQL that makes the same database again.
 //!
 //! The text is laid out like the one of sqlite3: tables with their rows in the order in which they were
-//! created, then indexes, triggers and views, all in one transaction with foreign keys off, so that
+//! created, the counters of AUTOINCREMENT, then indexes, triggers and views, all in one transaction with foreign keys off, so that
 //! neither the order of rows nor a trigger matters when it is read. All statements read one transaction,
 //! hence one state of the database. Should the dump break off, it ends in ROLLBACK, so that nobody loads
 //! half of it unaware.
@@ -19,6 +19,9 @@ use super::follow::Following;
 use super::output::Output;
 use crate::error::{Error, Result};
 use crate::sql::literal;
+
+/// How the names of the engine's own tables begin. What they hold is also in tables that SQLite knows.
+const ENGINES_OWN: &str = "__turso_internal_";
 
 /// An entry of the schema table.
 struct Entry {
@@ -65,7 +68,9 @@ async fn write_all(
     let filter = table.map_or_else(String::new, |table| {
         format!(" WHERE tbl_name LIKE {}", literal::text(table))
     });
-    let sql = format!("SELECT type, name, sql FROM sqlite_schema{filter} ORDER BY rowid");
+    let sql = format!(
+        "SELECT type, name, sql FROM sqlite_schema{filter} ORDER BY tbl_name='sqlite_sequence', rowid"
+    );
     let read: Vec<(String, String, Option<String>)> = transaction
         .query(&sql, ())
         .await
@@ -86,7 +91,7 @@ async fn write_all(
         match (entry.name.as_str(), &entry.sql) {
             ("sqlite_sequence", _) => output.print("DELETE FROM sqlite_sequence;\n")?,
             ("sqlite_stat1", _) => output.print("ANALYZE sqlite_schema;\n")?,
-            (name, _) if name.starts_with("sqlite_") => continue,
+            (name, _) if name.starts_with("sqlite_") || name.starts_with(ENGINES_OWN) => continue,
             (name, Some(sql)) if is_virtual(sql) => {
                 // Creating it would create its shadow tables too, which are dumped as the tables they are.
                 if !std::mem::replace(&mut writable_schema, true) {

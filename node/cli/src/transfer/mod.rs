@@ -14,14 +14,12 @@ use crate::progress::bytes;
 
 /// `48.2 MiB in 1.2 s (40 MiB/s)`
 fn rate(amount_bytes: u64, elapsed: Duration) -> String {
-    let seconds = elapsed.as_secs_f64().max(1e-6);
-    let per_second = Duration::from_secs(1).as_secs_f64() * amount_bytes as f64 / seconds;
-    // A rate for people: what is lost in the conversion is not shown.
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
-    let per_second = per_second as u64;
+    let per_second = u128::from(amount_bytes) * 1000 / elapsed.as_millis().max(1);
+    let per_second = u64::try_from(per_second).unwrap_or(u64::MAX);
     format!(
-        "{} in {seconds:.1} s ({}/s)",
+        "{} in {:.1} s ({}/s)",
         bytes(amount_bytes),
+        elapsed.as_secs_f64(),
         bytes(per_second)
     )
 }
