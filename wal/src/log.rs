@@ -57,7 +57,7 @@ pub struct LogOptions {
     pub segment_bytes: u32,
     /// Largest payload of one entry in bytes, at most 1 GiB. 64 MiB by default.
     pub max_payload_bytes: u32,
-    /// How many files that are done with are kept for reuse. One by default.
+    /// How many files that are done with are kept for reuse. Four by default.
     pub spares: usize,
     /// Where a new log's salt comes from; `None` draws one at random. Simulations give a number.
     pub salt: Option<u64>,
@@ -68,7 +68,7 @@ impl Default for LogOptions {
         LogOptions {
             segment_bytes: 4 << 20,
             max_payload_bytes: 64 << 20,
-            spares: 1,
+            spares: 4,
             salt: None,
         }
     }

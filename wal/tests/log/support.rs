@@ -9,6 +9,7 @@ use ferrolite_wal::{Error, Log, LogOptions, Record};
 pub fn options() -> LogOptions {
     let mut options = LogOptions::default();
     options.segment_bytes = 64 << 10;
+    options.spares = 1;
     options.salt = Some(42);
     options
 }
