@@ -4,6 +4,8 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::validate::Problem;
+
 /// Why something was refused.
 ///
 /// The predicates sort the variants by what the caller does about them; match on a variant only to
@@ -113,6 +115,16 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// The file is an SQLite database whose structure is damaged.
+    #[error("{path} is damaged ({problems} problems), at first in {problem}")]
+    Unsound {
+        /// The file.
+        path: String,
+        /// What was found first.
+        problem: Box<Problem>,
+        /// How many problems were found.
+        problems: usize,
+    },
 }
 
 impl Error {
@@ -189,10 +201,10 @@ impl Error {
         )
     }
 
-    /// The file is no SQLite database that can be replicated.
+    /// The file is no SQLite database that can be replicated, or a damaged one.
     #[must_use]
     pub fn is_not_a_database(&self) -> bool {
-        matches!(self, Error::NotADatabase { .. })
+        matches!(self, Error::NotADatabase { .. } | Error::Unsound { .. })
     }
 
     /// The caller gave something that can never work.

@@ -50,9 +50,27 @@ pub struct Header {
     pub version_valid_for: u32,
 }
 
-/// Reads and checks the header; also says how many pages the file has.
+impl Header {
+    /// Bytes of a page that are SQLite's.
+    #[must_use]
+    pub fn usable_bytes(&self) -> u32 {
+        self.page_size
+            .saturating_sub(u32::from(self.reserved_bytes))
+    }
+
+    /// Whether there is a pointer map, so that the file can be made shorter in place.
+    #[must_use]
+    pub fn is_auto_vacuum(&self) -> bool {
+        self.largest_root_page != 0
+    }
+}
+
+/// Reads and checks the header; also says how many pages the database has.
 pub(super) fn read(source: &Opened<'_>) -> Result<(Header, u32), Error> {
     let len = source.len()?;
+    if len == 0 {
+        return Err(source.refuse("it is empty"));
+    }
     let mut bytes = [0; HEADER_BYTES];
     if source.read_at(0, &mut bytes)? < HEADER_BYTES {
         return Err(source.refuse("it is shorter than a header"));
@@ -64,15 +82,19 @@ pub(super) fn read(source: &Opened<'_>) -> Result<(Header, u32), Error> {
             header.page_size
         )));
     }
-    let pages = u32::try_from(len / u64::from(header.page_size))
+    let in_file = u32::try_from(len / u64::from(header.page_size))
         .map_err(|_| source.refuse("it has more pages than SQLite can count"))?;
-    if header.database_pages > pages && header.version_valid_for == header.change_counter {
+    // Old writers leave the number of pages alone, and do not keep these two the same (section 1.3.7).
+    if header.database_pages == 0 || header.version_valid_for != header.change_counter {
+        return Ok((header, in_file));
+    }
+    if header.database_pages > in_file {
         return Err(source.refuse(format!(
-            "its header speaks of {} pages, the file has {pages}",
+            "its header speaks of {} pages, the file has {in_file}",
             header.database_pages
         )));
     }
-    Ok((header, pages))
+    Ok((header, header.database_pages))
 }
 
 fn parse(bytes: &[u8; HEADER_BYTES]) -> Result<Header, String> {

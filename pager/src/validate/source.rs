@@ -28,6 +28,10 @@ enum Bytes<'a> {
 }
 
 impl Opened<'_> {
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     pub(super) fn len(&self) -> Result<u64, Error> {
         let result = match &self.bytes {
             Bytes::File(file) => file.metadata().map(|metadata| metadata.len()),
