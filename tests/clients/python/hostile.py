@@ -193,9 +193,31 @@ def names_that_escape(server):
 def broken_text(server):
     opened = VERSION + message(OPEN, text("hostile") + word(0) + text(""))
     throw(server, opened + message(EXEC_SQL, word(0) + b"SELECT '\xff\xfe\xc0\x80'\0".ljust(24, b"\0")))
-    throw(server, opened + message(EXEC_SQL, word(0) + text("(" * 20000)))
     throw(server, opened + message(EXEC_SQL, word(0) + text("SELECT " + "-" * 50000 + "1")))
-    throw(server, opened + message(EXEC_SQL, word(0) + text("SELECT " + "NOT " * 20000 + "1")))
+
+
+def bottomless_sql(server):
+    """SQL that nests deeper than a parser's stack: each has to be refused, or answered, but not died of."""
+    opened = VERSION + message(OPEN, text("hostile") + word(0) + text(""))
+    for depth in (300, 3000, 30000):
+        for sql in (
+            "SELECT " + "(" * depth,
+            "SELECT " + "(" * depth + "1" + ")" * depth,
+            "SELECT " + "NOT " * depth + "1",
+            "SELECT " + "- " * depth + "1",
+            "SELECT " + "~" * depth + "1",
+            "SELECT 1" + " || 1" * depth,
+            "SELECT 1" + " COLLATE BINARY" * depth,
+            "SELECT " + "CASE WHEN 1 THEN " * depth + "1" + " END" * depth,
+            "SELECT " + "abs(" * depth + "1" + ")" * depth,
+            "SELECT " + "(SELECT " * depth + "1" + ")" * depth,
+            "SELECT * FROM " + "(SELECT * FROM " * depth + "sqlite_schema" + ")" * depth,
+            "SELECT 1" + " UNION SELECT 1" * depth,
+            "SELECT 1 WHERE 1 IN " + "(SELECT 1 WHERE 1 IN " * depth + "(1)" + ")" * depth,
+            "WITH a AS (" * depth + "SELECT 1" + ") SELECT * FROM a" * depth,
+            "EXPLAIN " * depth + "SELECT 1",
+        ):
+            throw(server, opened + message(EXEC_SQL, word(0) + text(sql)))
 
 
 def false_peer(server):
@@ -233,7 +255,7 @@ def deaf_client(server):
         deaf.close()
 
 
-# dqlite is known to abort on some of these, or to serve nobody else meanwhile: they are Ferrolite's alone.
+# dqlite (1.11) aborts on those that are marked, at once or at its next snapshot: they are Ferrolite's alone.
 CASES = [
     ("an HTTP request", http, False),
     ("a TLS greeting", tls, False),
@@ -244,11 +266,12 @@ CASES = [
     ("a body length without end", endless_length, True),
     ("a body without end", endless_length_fed, True),
     ("requests without a body", no_body, True),
-    ("counts and lengths that lie", counts_that_lie, True),
-    ("handles that do not exist", handles_that_are_not, True),
+    ("counts and lengths that lie", counts_that_lie, False),
+    ("handles that do not exist", handles_that_are_not, False),
     ("database names that are paths", names_that_escape, True),
-    ("text that is no SQL, and none that is UTF-8", broken_text, True),
-    ("a false peer", false_peer, True),
+    ("text that is no SQL, and none that is UTF-8", broken_text, False),
+    ("SQL that nests without end", bottomless_sql, False),
+    ("a false peer", false_peer, False),
     ("a hundred unfinished headers", slow_header, False),
     ("a client that never reads", deaf_client, False),
 ]
