@@ -7,10 +7,12 @@ After each, a new connection must get an answer to LEADER, and the connection of
 the first case, must still be of use at the end.
 """
 
+import os
 import random
 import socket
 import struct
 import sys
+import tempfile
 
 SERVERS = [(host, int(port)) for host, port in (a.rsplit(":", 1) for a in sys.argv[1].split(","))]
 ORACLE = "--oracle" in sys.argv
@@ -186,8 +188,21 @@ def handles_that_are_not(server):
 
 def names_that_escape(server):
     """Database names that are paths must neither leave the data directory nor harm the server."""
-    for name in ("../../escaped", "/tmp/escaped", "a/../../b", "", ".", "..", "x" * 5000, "a\nb", "\u202e"):
-        throw(server, VERSION + message(OPEN, text(name) + word(0) + text("")))
+    token = f"escaped-{os.getpid()}"
+    absolute = os.path.join(tempfile.gettempdir(), token)
+    for name in (
+        "../" + token, "../../" + token, "../../../" + token, absolute, f"a/../../../{token}", f"..\\..\\{token}",
+        "", ".", "..", "/", "x" * 5000, "a\nb", "\u202e", "CON", "-wal", "-rf",
+    ):
+        create = message(EXEC_SQL, word(0) + text("CREATE TABLE IF NOT EXISTS t(a)"))
+        throw(server, VERSION + message(OPEN, text(name) + word(0) + text("")) + create)
+    above = os.environ.get("CLUSTER_DIR")
+    places = [absolute, absolute + "-wal"]
+    if above:
+        # Names with a folder in them may become whatever the server likes, but below its own data directory.
+        places += [os.path.join(folder, token) for folder in (above, os.path.dirname(above), os.getcwd())]
+    escaped = [place for place in places if os.path.lexists(place)]
+    assert not escaped, f"a database was made at {escaped}"
 
 
 def broken_text(server):
