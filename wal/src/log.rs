@@ -42,6 +42,7 @@ mod map;
 mod marks;
 mod read;
 mod recovery;
+mod repair;
 mod retention;
 mod scan;
 
@@ -331,6 +332,19 @@ impl Log {
     pub fn reset(&self, index: u64, term: u64) -> Result<(), Error> {
         self.check()?;
         self.start_over(index, term)
+    }
+
+    /// Puts entries in the place of damaged ones, as they were fetched from elsewhere; no other entry is touched.
+    /// Durable on return; a crash shows all of them or none. `records` follow each other; for damage at the log's end
+    /// ([`DamagedRange::last`] is `None`) use [`append`](Log::append).
+    ///
+    /// # Errors
+    /// [`Error::OutOfOrder`] when one of them is not damaged, or is known to have had another term, and
+    /// [`Error::TooLarge`] when they would not fit one segment of 1 GiB. [`Error::Full`] as with
+    /// [`append`](Log::append); [`Error::Io`] stops the log.
+    pub fn repair(&self, records: &[Record]) -> Result<(), Error> {
+        self.check()?;
+        self.replace_damaged(records)
     }
 
     /// The failure that stopped the log, if one did.

@@ -3,7 +3,8 @@
 //! ```text
 //!  0  u32  payload length in bytes
 //!  4  u8   kind, the caller's
-//!  5  [3]  zero
+//!  5  u8   flags: bit 0, a repair: it stands for a damaged record of the same index
+//!  6  [2]  zero
 //!  8  u64  index
 //! 16  u64  term
 //! 24  u64  term of the entry before it (of index - 1)
@@ -55,6 +56,8 @@ pub(crate) struct Place {
 pub(crate) struct RecordHeader {
     pub len: u32,
     pub kind: u8,
+    /// It stands for a damaged record elsewhere and supersedes nothing.
+    pub repair: bool,
     pub index: u64,
     pub term: u64,
     pub prev_term: u64,
@@ -71,7 +74,7 @@ impl RecordHeader {
         let mut at = fields.iter_mut();
         let mut put = |field: &[u8]| at.by_ref().zip(field).for_each(|(to, from)| *to = *from);
         put(&self.len.to_le_bytes());
-        put(&[self.kind, 0, 0, 0]);
+        put(&[self.kind, u8::from(self.repair), 0, 0]);
         put(&self.index.to_le_bytes());
         put(&self.term.to_le_bytes());
         put(&self.prev_term.to_le_bytes());
@@ -90,12 +93,16 @@ impl RecordHeader {
         let index = get_u64(bytes, 8).filter(|index| *index != 0)?;
         let fields: [u8; 44] = array(bytes, 0)?;
         let checksum = get_u32(bytes, 44)?;
-        if array::<3>(bytes, 5)? != [0; 3] || header_checksum(place, &fields) != checksum {
+        if get_u8(bytes, 5)? > 1
+            || array::<2>(bytes, 6)? != [0; 2]
+            || header_checksum(place, &fields) != checksum
+        {
             return None;
         }
         let header = RecordHeader {
             len: get_u32(bytes, 0)?,
             kind: get_u8(bytes, 4)?,
+            repair: get_u8(bytes, 5)? != 0,
             index,
             term: get_u64(bytes, 16)?,
             prev_term: get_u64(bytes, 24)?,
@@ -139,6 +146,7 @@ mod tests {
         let header = RecordHeader {
             len: 5,
             kind: 3,
+            repair: true,
             index: 7,
             term: 2,
             prev_term: 1,

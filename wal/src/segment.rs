@@ -17,7 +17,8 @@
 //!  64  u64  position at which the records of the segment before end
 //!  72  u64  first index of the segment before
 //!  80  u32  link: header checksum of the last record before
-//!  84  u32  flags: bit 0, the log starts here (all earlier entries are gone)
+//!  84  u32  flags: bit 0, the log starts here (all earlier entries are gone);
+//!           bit 1, a repair: its records stand for damaged ones, and supersede nothing
 //!  88  u32  CRC-32 of bytes 0 to 88
 //! ```
 //!
@@ -42,6 +43,7 @@ const SECOND_COPY_AT: usize = 2048;
 const MAGIC: [u8; 8] = *b"FLWALSEG";
 const HEADER_BYTES: usize = 92;
 const FLAG_START: u32 = 1;
+const FLAG_REPAIR: u32 = 2;
 /// What is added to a spare file's name until it is filled and synced.
 const UNFINISHED: &str = ".filling";
 /// Zeros are written in pieces of this many bytes.
@@ -60,6 +62,8 @@ pub(crate) struct SegmentHeader {
     pub link: u32,
     /// Nothing before this segment counts: a new log, or one that starts over after a snapshot.
     pub start: bool,
+    /// Its records stand for damaged ones elsewhere; they are no part of the log's order.
+    pub repair: bool,
 }
 
 impl SegmentHeader {
@@ -78,7 +82,8 @@ impl SegmentHeader {
             header.extend_from_slice(&field.to_le_bytes());
         }
         header.extend_from_slice(&self.link.to_le_bytes());
-        header.extend_from_slice(&u32::from(self.start).to_le_bytes());
+        let flags = u32::from(self.start) * FLAG_START + u32::from(self.repair) * FLAG_REPAIR;
+        header.extend_from_slice(&flags.to_le_bytes());
         let checksum = crc32fast::hash(&header);
         header.extend_from_slice(&checksum.to_le_bytes());
         let mut block = header.clone();
@@ -127,6 +132,7 @@ fn decode_copy(copy: &[u8]) -> Option<SegmentHeader> {
         prev_first: get_u64(copy, 72)?,
         link: get_u32(copy, 80)?,
         start: get_u32(copy, 84)? & FLAG_START != 0,
+        repair: get_u32(copy, 84)? & FLAG_REPAIR != 0,
     })
 }
 
@@ -236,6 +242,7 @@ mod tests {
             prev_first: 4,
             link: 7,
             start: true,
+            repair: true,
         }
     }
 

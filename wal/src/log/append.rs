@@ -239,6 +239,7 @@ impl Log {
             prev_first: writer.newest_first,
             link: writer.link,
             start,
+            repair: false,
         };
         let name = segment_name(header.number);
         let made = spare
@@ -292,6 +293,7 @@ impl Log {
             let header = RecordHeader {
                 len,
                 kind: record.kind,
+                repair: false,
                 index: record.index,
                 term: record.term,
                 prev_term: term,

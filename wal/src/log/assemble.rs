@@ -7,7 +7,7 @@ use super::DamagedRange;
 use super::append::{Active, Writer};
 use super::map::{Map, Slot};
 use super::recovery::SegmentFile;
-use super::scan::{Scan, scan};
+use super::scan::{Found, Scan, scan};
 use crate::backend::BackendFile;
 use crate::error::Error;
 use crate::record::{HEADER_BYTES, Place, RecordHeader};
@@ -78,6 +78,12 @@ pub(super) fn assemble(
             lost.add(segment.name);
             continue;
         };
+        if header.repair {
+            // What was lost before a repair cannot be told from the segment after it.
+            lost.count += u64::from(lost.count > 0);
+            log.add_repair(segment, header);
+            continue;
+        }
         let next = rest
             .peek()
             .and_then(|next| next.header.filter(|next| next.number == segment.number + 1));
@@ -169,7 +175,9 @@ fn restore_header(
         segment: segment.number,
         offset: RECORDS_AT,
     };
-    let Some((record, _)) = RecordHeader::decode(place, &bytes) else {
+    let Some((record, _)) =
+        RecordHeader::decode(place, &bytes).filter(|(record, _)| !record.repair)
+    else {
         return Ok(None);
     };
     let before = before.filter(|before| before.number + 1 == segment.number);
@@ -190,6 +198,7 @@ fn restore_header(
         prev_first: before.map_or(0, |before| before.prev_index + 1),
         link: record.link,
         start: false,
+        repair: false,
     }))
 }
 
@@ -292,6 +301,38 @@ impl Assembled {
         Ok(())
     }
 
+    /// Takes in a segment of records that stand for damaged ones. It was complete before it had its name; what is
+    /// wrong with it now is damage, and leaves what it repaired as damaged as it was.
+    fn add_repair(&mut self, segment: SegmentFile, header: SegmentHeader) {
+        let bytes = read_all(&*segment.file, header.file_len);
+        let Scan { found, durable } = scan(&header, &bytes);
+        let (end, link) = found
+            .last()
+            .map_or((RECORDS_AT, header.link), |last| (last.end, last.checksum));
+        self.durable = self
+            .durable
+            .max(durable)
+            .max(header.position + u64::from(end));
+        self.map.push_segment(header, segment.name, segment.file);
+        for Found {
+            offset,
+            header: record,
+            payload_ok,
+            ..
+        } in found
+        {
+            if payload_ok && record.repair && self.map.is_damaged(record.index) {
+                self.map
+                    .repair(record.index, record.term, offset, record.len);
+            }
+        }
+        self.writer.next_position = header.position + u64::from(header.file_len);
+        self.writer.end = header.position + u64::from(end);
+        self.writer.link = link;
+        self.writer.newest_first = self.map.last_index() + 1;
+        self.writer.active = None;
+    }
+
     /// Brings the log to the entry before the first of a segment that counts: supersedes what comes after, and marks
     /// what is missing as damaged.
     fn reach(&mut self, header: &SegmentHeader, lost: &mut Lost) {
@@ -386,7 +427,7 @@ fn known(term: u64) -> Option<u64> {
 }
 
 /// Where the newest segment has to be cut: at the first thing that is wrong and was not known to be durable.
-fn cut_of(header: &SegmentHeader, found: &[super::scan::Found], durable: u64) -> Option<u32> {
+fn cut_of(header: &SegmentHeader, found: &[Found], durable: u64) -> Option<u32> {
     let torn = |offset: u32| header.position + u64::from(offset) >= durable;
     let mut offset = RECORDS_AT;
     for record in found {

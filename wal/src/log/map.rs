@@ -5,7 +5,7 @@
 //! two segments never overlap: superseding an entry takes it, and what follows it, out of the older segments. A
 //! segment that lost all its entries that way stays in its place until the front of the log is dropped past it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use super::{DamagedRange, TermRun};
@@ -54,6 +54,19 @@ impl Segment {
     fn end(&self) -> u64 {
         self.first + self.slots.len() as u64
     }
+
+    fn location(&self, offset: u32, len: u32) -> Location {
+        Location {
+            file: Arc::clone(&self.file),
+            name: self.name.clone(),
+            place: Place {
+                salt: self.header.salt,
+                segment: self.header.number,
+                offset,
+            },
+            len,
+        }
+    }
 }
 
 /// Where an entry is, good for reading without the lock.
@@ -87,6 +100,8 @@ pub(super) struct Map {
     runs: Vec<TermRun>,
     /// Ascending by index.
     damaged: Vec<DamagedRange>,
+    /// Damaged entries that were written again elsewhere.
+    repaired: BTreeMap<u64, Location>,
 }
 
 impl Map {
@@ -138,6 +153,7 @@ impl Map {
     pub fn start_over(&mut self, base: (u64, u64)) -> Vec<Segment> {
         self.runs.clear();
         self.damaged.clear();
+        self.repaired.clear();
         self.set_base(base);
         let mut dropped: Vec<Segment> = std::mem::take(&mut self.segments).into();
         if let Some(mut newest) = dropped.pop() {
@@ -164,6 +180,7 @@ impl Map {
             segment.first = segment.first.min(index);
         }
         self.runs.retain(|run| run.first_index < index);
+        self.repaired.split_off(&index);
         self.damaged.retain(|d| d.first < index);
         for range in &mut self.damaged {
             if range.last.is_some_and(|last| last >= index) {
@@ -282,21 +299,81 @@ impl Map {
             let slot = segment
                 .slots
                 .get(usize::try_from(index - segment.first).ok()?)?;
-            (slot.len != DAMAGED).then_some((segment, *slot))
+            (slot.len != DAMAGED).then(|| segment.location(slot.offset, slot.len))
         });
-        let Some((segment, slot)) = found else {
-            return Err(self.damage_at(index));
+        match found.or_else(|| self.repaired.get(&index).cloned()) {
+            Some(location) => Ok(location),
+            None => Err(self.damage_at(index)),
+        }
+    }
+
+    /// Whether `index` is in the log but cannot be read.
+    pub fn is_damaged(&self, index: u64) -> bool {
+        self.bounds(index).is_ok() && self.locate(index).is_err()
+    }
+
+    /// Puts an entry in the newest segment in the place of a damaged one.
+    pub fn repair(&mut self, index: u64, term: u64, offset: u32, len: u32) {
+        let Some(location) = self
+            .segments
+            .back()
+            .map(|segment| segment.location(offset, len))
+        else {
+            return;
         };
-        Ok(Location {
-            file: Arc::clone(&segment.file),
-            name: segment.name.clone(),
-            place: Place {
-                salt: segment.header.salt,
-                segment: segment.header.number,
-                offset: slot.offset,
-            },
-            len: slot.len,
-        })
+        self.repaired.insert(index, location);
+        let ranges = std::mem::take(&mut self.damaged);
+        for range in ranges {
+            if range.first > index || range.last.is_none_or(|last| index > last) {
+                self.damaged.push(range);
+                continue;
+            }
+            if range.first < index {
+                self.damaged.push(DamagedRange {
+                    last: Some(index - 1),
+                    term: None,
+                    ..range.clone()
+                });
+            }
+            if range.last.is_some_and(|last| index < last) {
+                self.damaged.push(DamagedRange {
+                    first: index + 1,
+                    ..range
+                });
+            }
+        }
+        self.set_term(index, term);
+    }
+
+    /// Fills in a term that was not known.
+    fn set_term(&mut self, index: u64, term: u64) {
+        let next = index + 1;
+        let at = self.runs.partition_point(|run| run.first_index <= index);
+        let Some(old) = at
+            .checked_sub(1)
+            .and_then(|at| self.runs.get(at))
+            .map(|run| run.term)
+        else {
+            return;
+        };
+        if old == term {
+            return;
+        }
+        let ends_here =
+            next > self.last || self.runs.get(at).is_some_and(|run| run.first_index == next);
+        self.runs.retain(|run| run.first_index != index);
+        self.runs.push(TermRun {
+            first_index: index,
+            term,
+        });
+        if !ends_here {
+            self.runs.push(TermRun {
+                first_index: next,
+                term: old,
+            });
+        }
+        self.runs.sort_unstable_by_key(|run| run.first_index);
+        self.runs.dedup_by_key(|run| run.term);
     }
 
     /// Whether `index` still is where `location` says. Bytes read before a yes were that entry's.
@@ -352,6 +429,7 @@ impl Map {
                     },
                 );
             }
+            self.repaired = self.repaired.split_off(&(index + 1));
             self.damaged
                 .retain(|d| d.last.is_none_or(|last| last > index));
             for range in &mut self.damaged {

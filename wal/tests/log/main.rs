@@ -11,4 +11,5 @@ mod crash;
 mod damage;
 mod faults;
 mod model;
+mod repair;
 mod support;
