@@ -10,7 +10,7 @@
 //! is used for exactly one of these. What is not: whether an index holds the rows of its table in the order of its
 //! collation, and whether values satisfy their constraints. That needs SQL, and `PRAGMA integrity_check` does it.
 //!
-//! [`file`] says yes or why not, [`examine`] lists all that is wrong, [`header`] looks at the first page only:
+//! [`file()`] says yes or why not, [`examine`] lists all that is wrong, [`header()`] looks at the first page only:
 //!
 //! ```
 //! use ferrolite_pager::validate;
@@ -99,7 +99,7 @@ pub fn header<S: Source + ?Sized>(source: &S) -> Result<Header, Error> {
 /// Looks at every page of a path, a [`PageFile`](crate::PageFile) or bytes, and reports what is wrong.
 ///
 /// # Errors
-/// As [`header`]: without a header there is nothing to look at.
+/// As [`header()`]: without a header there is nothing to look at.
 pub fn examine<S: Source + ?Sized>(source: &S) -> Result<Report, Error> {
     let opened = source.open()?;
     let (header, pages) = header::read(&opened)?;
@@ -114,7 +114,7 @@ pub fn examine<S: Source + ?Sized>(source: &S) -> Result<Report, Error> {
 /// Looks at every page as [`examine`] does, and refuses a database with anything wrong.
 ///
 /// # Errors
-/// As [`header`], and [`Error::Unsound`] with the first problem.
+/// As [`header()`], and [`Error::Unsound`] with the first problem.
 pub fn file<S: Source + ?Sized>(source: &S) -> Result<Report, Error> {
     let report = examine(source)?;
     match report.problems.first() {
