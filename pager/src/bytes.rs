@@ -1,4 +1,4 @@
-//! Little-endian fields out of bytes that nobody vouches for.
+//! Little-endian fields out of bytes that nobody vouches for, and the prefix that every format begins with.
 
 /// Takes fields from the front; `None` once the bytes do not suffice.
 #[derive(Debug, Clone, Copy)]
@@ -41,4 +41,27 @@ impl<'a> Reader<'a> {
     pub(crate) fn u64(&mut self) -> Option<u64> {
         self.array().map(u64::from_le_bytes)
     }
+}
+
+/// Bytes of a prefix: magic (8), version (4), checksum of these (4).
+pub(crate) const PREFIX_BYTES: usize = 16;
+
+/// The first bytes of a format. With a checksum of its own, which no version moves, it tells a newer format from a
+/// damaged one.
+pub(crate) fn prefix(magic: [u8; 8], version: u32) -> Vec<u8> {
+    let mut bytes = magic.to_vec();
+    bytes.extend_from_slice(&version.to_le_bytes());
+    let checksum = crc32fast::hash(&bytes);
+    bytes.extend_from_slice(&checksum.to_le_bytes());
+    bytes
+}
+
+/// The version in the prefix that `reader` is at, which it then is behind; `None` when that is no prefix of this
+/// format.
+pub(crate) fn version(reader: &mut Reader<'_>, magic: [u8; 8]) -> Option<u32> {
+    let found = reader.take(PREFIX_BYTES)?;
+    let mut fields = Reader::new(found);
+    fields.take(magic.len())?;
+    let version = fields.u32()?;
+    (found == prefix(magic, version)).then_some(version)
 }

@@ -3,7 +3,7 @@
 //! Every checksum covers the record's place besides its bytes: the number of the database, and of the page. All
 //! integers are little-endian.
 
-use crate::bytes::Reader;
+use crate::bytes::{self, PREFIX_BYTES, Reader};
 use crate::error::Error;
 use crate::naming;
 use crate::page_file::is_page_size;
@@ -11,12 +11,12 @@ use crate::page_file::is_page_size;
 /// First bytes of a stream.
 const MAGIC: [u8; 8] = *b"FERRSNAP";
 /// Version of the stream that this program writes, and the newest that it reads.
-pub const STREAM_VERSION: u16 = 1;
+pub const STREAM_VERSION: u32 = 1;
 /// Most databases in one snapshot.
 pub const MAX_DATABASES: u32 = 65_536;
 
-/// Magic (8), version (2), zero (2), page size (4), databases (4), bytes of the stream (8), checksum (4).
-pub(super) const HEAD_BYTES: usize = 32;
+/// Prefix (16), page size (4), databases (4), bytes of the stream (8), checksum (4).
+pub(super) const HEAD_BYTES: usize = PREFIX_BYTES + 20;
 /// Bytes of a record besides the page or the name: length of the name (2), pages (4), checksum (4).
 const DATABASE_OVERHEAD_BYTES: usize = 10;
 /// Bytes of a page's record besides the page.
@@ -35,10 +35,7 @@ pub(super) struct Head {
 
 impl Head {
     pub(super) fn encode(&self) -> Vec<u8> {
-        let mut record = Vec::with_capacity(HEAD_BYTES);
-        record.extend_from_slice(&MAGIC);
-        record.extend_from_slice(&STREAM_VERSION.to_le_bytes());
-        record.extend_from_slice(&0_u16.to_le_bytes());
+        let mut record = bytes::prefix(MAGIC, STREAM_VERSION);
         record.extend_from_slice(&self.page_size.to_le_bytes());
         record.extend_from_slice(&self.databases.to_le_bytes());
         record.extend_from_slice(&self.total.to_le_bytes());
@@ -54,19 +51,16 @@ impl Head {
             return refuse("the head is cut off");
         };
         let mut fields = Reader::new(record);
-        if fields.take(MAGIC.len()) != Some(&MAGIC) {
+        let Some(version) = bytes::version(&mut fields, MAGIC) else {
             return refuse("this is no snapshot");
-        }
-        let version = fields.u16();
-        // Before the checksum: a newer version may have put it somewhere else.
-        if let Some(version) = version.filter(|version| *version > STREAM_VERSION) {
+        };
+        if version > STREAM_VERSION {
             return Err(Error::NewerFormat {
                 path: "snapshot stream".to_owned(),
-                found: u32::from(version),
-                supported: u32::from(STREAM_VERSION),
+                found: version,
+                supported: STREAM_VERSION,
             });
         }
-        let reserved = fields.u16();
         let (Some(page_size), Some(databases), Some(total), Some(checksum)) =
             (fields.u32(), fields.u32(), fields.u64(), fields.u32())
         else {
@@ -76,7 +70,7 @@ impl Head {
         if covered.is_none_or(|(covered, _)| crc32fast::hash(covered) != checksum) {
             return refuse("the checksum of the head is wrong");
         }
-        if version != Some(STREAM_VERSION) || reserved != Some(0) {
+        if version != STREAM_VERSION {
             return refuse("there is no such version");
         }
         if !is_page_size(page_size) {

@@ -20,7 +20,7 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use super::format::{Database, MAX_DATABASES};
-use crate::bytes::Reader;
+use crate::bytes::{self, Reader};
 use crate::directory;
 use crate::error::Error;
 use crate::naming;
@@ -75,7 +75,7 @@ impl Complete {
         }
         // The sink took no more than MAX_DATABASES.
         let count = u32::try_from(self.databases.len()).unwrap_or(u32::MAX);
-        let mut bytes = prefix(VERSION);
+        let mut bytes = bytes::prefix(MAGIC, VERSION);
         bytes.extend_from_slice(&self.id.to_le_bytes());
         bytes.extend_from_slice(&self.page_size.to_le_bytes());
         bytes.extend_from_slice(&meta_len.to_le_bytes());
@@ -92,12 +92,9 @@ impl Complete {
     fn decode(path: &Path, bytes: &[u8]) -> Result<Complete, Error> {
         let damaged = |reason| Error::damaged(path, reason);
         let cut_off = || Error::damaged(path, "it is cut off");
-        let mut version = Reader::new(bytes);
-        version.take(MAGIC.len()).ok_or_else(cut_off)?;
-        let version = version.u32().ok_or_else(cut_off)?;
-        if !bytes.starts_with(&prefix(version)) {
-            return Err(damaged("its first bytes are not those of such a file"));
-        }
+        let mut reader = Reader::new(bytes);
+        let version = bytes::version(&mut reader, MAGIC)
+            .ok_or_else(|| damaged("its first bytes are not those of such a file"))?;
         if version > VERSION {
             let path = path.display().to_string();
             return Err(Error::NewerFormat {
@@ -115,7 +112,7 @@ impl Complete {
             return Err(damaged("its checksum is wrong"));
         }
         let mut reader = Reader::new(covered);
-        reader.take(prefix(VERSION).len()).ok_or_else(cut_off)?;
+        reader.take(bytes::PREFIX_BYTES).ok_or_else(cut_off)?;
         let id = reader.u64().ok_or_else(cut_off)?;
         let page_size = reader.u32().ok_or_else(cut_off)?;
         let meta_len = reader.u32().ok_or_else(cut_off)?;
@@ -138,15 +135,6 @@ impl Complete {
             databases,
         })
     }
-}
-
-/// Magic, version, and a checksum of both: tells a newer file from a damaged one, in every version.
-fn prefix(version: u32) -> Vec<u8> {
-    let mut bytes = MAGIC.to_vec();
-    bytes.extend_from_slice(&version.to_le_bytes());
-    let checksum = crc32fast::hash(&bytes);
-    bytes.extend_from_slice(&checksum.to_le_bytes());
-    bytes
 }
 
 /// A snapshot that came whole and has to be installed. See [`apply`](PendingInstall::apply).
