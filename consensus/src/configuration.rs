@@ -186,6 +186,16 @@ impl Configuration {
         })
     }
 
+    /// No members at all: what a node knows before it has a configuration. Never encoded, never in a log.
+    pub(crate) const fn none() -> Self {
+        Self {
+            members: Vec::new(),
+            outgoing: Vec::new(),
+            voter_ids: Vec::new(),
+            outgoing_ids: Vec::new(),
+        }
+    }
+
     fn check(sorted: &[Member]) -> Result<(), ConfigurationError> {
         if sorted.len() > Self::MAX_MEMBERS {
             return Err(ConfigurationError::TooManyMembers);

@@ -147,6 +147,8 @@ pub enum Body {
         id: u64,
         /// The offset of the next chunk that is wanted.
         next: u64,
+        /// The follower holds everything up to the snapshot's position, on disk.
+        installed: bool,
     },
     /// Tells the receiver to stand for election at once.
     TimeoutNow,

@@ -1,6 +1,6 @@
 //! What the owner of a node decides once: timing, limits, identity.
 
-use crate::entry::{ClusterId, Incarnation, NodeId};
+use crate::entry::{Incarnation, NodeId};
 use crate::error::Error;
 
 /// How far clocks may be trusted, for reads under a lease.

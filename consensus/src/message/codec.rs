@@ -14,7 +14,7 @@
 //!  6    heartbeat response  u64 round, u64 seq, u64 received, u64 matched, u64 applied, u32 weight
 //!  7    snapshot            u64 id, position, u64 configuration index, u32 length, configuration,
 //!                           u64 offset, u8 done, u32 length, data
-//!  8    snapshot response   u64 id, u64 next
+//!  8    snapshot response   u64 id, u64 next, u8 installed
 //!  9    timeout now         —
 //! ```
 //!
@@ -205,9 +205,14 @@ fn encode_body(out: &mut Vec<u8>, body: &Body) {
             out.put_u8(u8::from(*done));
             put_bytes(out, data);
         }
-        Body::SnapshotResponse { id, next } => {
+        Body::SnapshotResponse {
+            id,
+            next,
+            installed,
+        } => {
             out.put_u64_le(*id);
             out.put_u64_le(*next);
+            out.put_u8(u8::from(*installed));
         }
         Body::TimeoutNow => {}
     }
@@ -291,6 +296,7 @@ fn decode_body(kind: u8, reader: &mut Reader) -> Result<Body, DecodeError> {
         SNAPSHOT_RESPONSE => Body::SnapshotResponse {
             id: reader.u64()?,
             next: reader.u64()?,
+            installed: reader.flag()?,
         },
         TIMEOUT_NOW => Body::TimeoutNow,
         _ => return Err(DecodeError::Invalid("kind")),

@@ -1,0 +1,195 @@
+//! Linearizable reads without writing to the log (paper §8, dissertation §6.4).
+//!
+//! A read may be served from the state at the commit index of the moment when it began, once it is certain that no other
+//! leader had committed anything by then. Two conditions make it certain:
+//!
+//! 1. this leader has committed an entry of its own term, so that its commit index is not behind;
+//! 2. it still led at some moment *after* the read began.
+//!
+//! The second is shown by a **round**: a heartbeat with a number of its own, answered by a quorum. All reads that gather
+//! while one round is under way share the next. A round started before a read began says nothing about it.
+//! Under a **lease** no round is needed: from the start of a round that a quorum answered, no other leader can be
+//! elected until the least election timeout has passed on the voters' clocks, for they owe it their loyalty
+//! ([`election`](crate::Raft)). A leader that has asked another node to take over by `TimeoutNow` has released them from
+//! that, and uses no lease for the rest of its term.
+
+use alloc::collections::VecDeque;
+
+use crate::action::{Action, ReadError, State};
+use crate::entry::Index;
+use crate::message::Body;
+use crate::raft::Raft;
+
+/// Reads that wait, and the rounds that they wait for.
+#[derive(Debug, Default)]
+pub(crate) struct Reads {
+    /// They wait until the leader has committed in its term.
+    unready: VecDeque<u64>,
+    /// They wait for the next round: token, and the index that they must see.
+    gathered: VecDeque<(u64, Index)>,
+    /// They wait for a round that was started: its number, token, index.
+    asked: VecDeque<(u64, u64, Index)>,
+    /// The latest round.
+    round: u64,
+    /// Rounds that were not confirmed, with the time of their start.
+    started: VecDeque<(u64, u64)>,
+    /// Start of the latest confirmed round.
+    confirmed_at: Option<u64>,
+    /// The voters were released from their loyalty in this term.
+    lease_forfeited: bool,
+}
+
+impl Reads {
+    /// How many reads wait.
+    pub(crate) fn len(&self) -> usize {
+        self.unready
+            .len()
+            .saturating_add(self.gathered.len())
+            .saturating_add(self.asked.len())
+    }
+
+    /// A new leadership: rounds and lease of an earlier one mean nothing.
+    pub(crate) fn restart(&mut self) {
+        *self = Self::default();
+    }
+
+    pub(crate) const fn forfeit_lease(&mut self) {
+        self.lease_forfeited = true;
+    }
+}
+
+impl Raft {
+    pub(crate) fn on_read(&mut self, token: u64) {
+        if self.state != State::Leader {
+            self.fail_read(token, ReadError::NotLeader);
+        } else if self.reads.len() >= self.options.max_pending_reads {
+            self.fail_read(token, ReadError::Full);
+        } else if self.has_committed_in_term() {
+            self.begin_read(token);
+        } else {
+            self.reads.unready.push_back(token);
+        }
+    }
+
+    fn begin_read(&mut self, token: u64) {
+        let index = self.commit;
+        if self.configurations.current().is_only_voter(self.options.id) {
+            self.confirm_read(token, index);
+        } else if self.has_lease() {
+            self.metrics.reads_leased = self.metrics.reads_leased.saturating_add(1);
+            self.confirm_read(token, index);
+        } else {
+            self.reads.gathered.push_back((token, index));
+        }
+    }
+
+    /// Whether a quorum's loyalty is certain at this moment.
+    fn has_lease(&self) -> bool {
+        match (self.options.lease_ms(), self.reads.confirmed_at) {
+            (Some(lease_ms), Some(at))
+                if !self.reads.lease_forfeited && self.transfer.is_none() =>
+            {
+                self.now < at.saturating_add(lease_ms)
+            }
+            _ => false,
+        }
+    }
+
+    fn confirm_read(&mut self, token: u64, index: Index) {
+        self.metrics.reads_confirmed = self.metrics.reads_confirmed.saturating_add(1);
+        self.actions.push(Action::ReadReady { token, index });
+    }
+
+    fn fail_read(&mut self, token: u64, error: ReadError) {
+        self.metrics.reads_failed = self.metrics.reads_failed.saturating_add(1);
+        self.actions.push(Action::ReadFailed { token, error });
+    }
+
+    /// The leader has ceased to lead.
+    pub(crate) fn fail_reads(&mut self) {
+        let reads = core::mem::take(&mut self.reads);
+        let gathered = reads.gathered.into_iter().map(|(token, _)| token);
+        let asked = reads.asked.into_iter().map(|(_, token, _)| token);
+        for token in asked.chain(gathered).chain(reads.unready) {
+            self.fail_read(token, ReadError::NotLeader);
+        }
+    }
+
+    /// The commit index has moved: if it is the first time in this term, the reads that waited for it begin.
+    pub(crate) fn release_reads_of_term(&mut self) {
+        if self.state == State::Leader && self.has_committed_in_term() {
+            for token in core::mem::take(&mut self.reads.unready) {
+                self.begin_read(token);
+            }
+        }
+    }
+
+    /// Starts a round for the reads that have gathered, unless one is under way.
+    pub(crate) fn flush_reads(&mut self) {
+        if self.state == State::Leader
+            && !self.reads.gathered.is_empty()
+            && self.reads.asked.is_empty()
+        {
+            self.begin_round();
+        }
+    }
+
+    /// Sends a heartbeat to every peer. All gathered reads go with it.
+    pub(crate) fn begin_round(&mut self) {
+        self.heartbeat_at = self.now.saturating_add(self.options.heartbeat_ms);
+        self.metrics.heartbeat_rounds = self.metrics.heartbeat_rounds.saturating_add(1);
+        self.reads.round = self.reads.round.saturating_add(1);
+        let round = self.reads.round;
+        self.reads.started.push_back((round, self.now));
+        while let Some((token, index)) = self.reads.gathered.pop_front() {
+            self.reads.asked.push_back((round, token, index));
+        }
+        for at in 0..self.progress.len() {
+            let commit = self.commit;
+            let Some(progress) = self.progress.get_mut(at) else {
+                continue;
+            };
+            if progress.mark.is_none() {
+                progress.mark = Some((round, progress.next.saturating_sub(1)));
+            }
+            let (peer, commit) = (progress.id, commit.min(progress.matched));
+            self.send(peer, Body::Heartbeat { round, commit });
+        }
+        self.confirm_reads();
+    }
+
+    /// Confirms the reads of every round that a quorum has answered.
+    pub(crate) fn confirm_reads(&mut self) {
+        if self.state != State::Leader {
+            return;
+        }
+        let round = self.reads.round;
+        let confirmed = self.configurations.current().quorum_reached(|id| {
+            if id == self.options.id {
+                round
+            } else {
+                self.progress_of(id)
+                    .map_or(0, |progress| progress.acked_round)
+            }
+        });
+        let confirmed = confirmed.min(round);
+        while let Some(&(_, at)) = self
+            .reads
+            .started
+            .front()
+            .filter(|(number, _)| *number <= confirmed)
+        {
+            self.reads.confirmed_at = Some(at);
+            self.reads.started.pop_front();
+        }
+        while let Some(&(_, token, index)) = self
+            .reads
+            .asked
+            .front()
+            .filter(|(number, ..)| *number <= confirmed)
+        {
+            self.reads.asked.pop_front();
+            self.confirm_read(token, index);
+        }
+    }
+}

@@ -1,0 +1,338 @@
+//! The thread that brings pages from the log into the database files.
+//!
+//! Two ways lead there, and at any moment only one of them is open for a database:
+//!
+//! - On a node that does not lead, no engine has the files open. The pages of the committed entries are
+//!   written over the old ones, one transaction after the other: *redo*. Doing it twice changes nothing, so
+//!   a crash in the middle needs no other answer than to do it again.
+//! - On the leader, sessions read old snapshots, and only the engine knows which pages they still need. So
+//!   the engine checkpoints, as far as its readers let it.
+//!
+//! Either way the order is the same: the mark says how far the files may get (`begin`), the pages are
+//! written and synced, the mark says how far they have got (`finish`), and only then may the log let go of
+//! the entries. All jobs of a node run here, one at a time, so the two ways never meet.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender};
+use std::time::{Duration, Instant};
+
+use ferrolite_consensus::{EntryKind, Index, Term};
+use ferrolite_pager::PageFile;
+use ferrolite_wal::frames::{Part, TransactionId};
+
+use crate::error::Error;
+use crate::handle::Event;
+use crate::leading::LeaderDatabase;
+use crate::snapshot::{self, ChunkRead, ChunkWritten};
+use crate::store::Store;
+
+/// A log view with more frames than this is started over, which holds up writers for a moment.
+const MANY_FRAMES: u64 = 16_384;
+
+/// How long to wait for the writer's turn, and then for the commit of what was submitted.
+const START_OVER_PATIENCE: Duration = Duration::from_millis(100);
+const SETTLE_PAUSE: Duration = Duration::from_micros(200);
+
+/// What is to be done.
+#[derive(Debug)]
+pub(crate) enum Job {
+    /// No engine is open: write everything committed up to `to` into the files. `term` is the caller's, to
+    /// know its answer by.
+    Redo { to: Index, term: Term },
+    /// These engines are open: have them checkpoint. They, and the files, have everything up to `applied`;
+    /// nothing from `open_from` on may be counted as done, because its transaction is not complete.
+    Checkpoint {
+        databases: Vec<Arc<LeaderDatabase>>,
+        applied: Index,
+        open_from: Option<Index>,
+    },
+    /// Write what is committed up to `to` of one database, which no engine has open.
+    RedoOne { name: String, to: Index, token: u64 },
+    /// Something of a snapshot for a peer.
+    ReadSnapshot(snapshot::Read),
+    /// Something of a snapshot from the leader.
+    WriteSnapshot(snapshot::Write),
+    /// A peer needs no more of a snapshot.
+    CloseSnapshot(u64),
+}
+
+/// What became of it.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// The files hold everything up to `done`.
+    Redone { done: Index, term: Term },
+    /// The files hold everything up to `done`.
+    Checkpointed { done: Index },
+    /// The one database's file is complete.
+    RedoneOne { name: String, token: u64 },
+    /// A chunk for a peer.
+    Read(ChunkRead),
+    /// A chunk from the leader.
+    Written(ChunkWritten),
+    /// The files cannot be written any more.
+    Failed(String),
+}
+
+/// Works until the replica is gone.
+pub(crate) fn run(store: &Arc<Store>, jobs: &Receiver<Job>, events: &Sender<Event>) {
+    let mut snapshots = snapshot::Snapshots::new(Arc::clone(store));
+    while let Ok(job) = jobs.recv() {
+        let outcome = work(store, &mut snapshots, job).unwrap_or_else(|error| {
+            tracing::error!(%error, "the database files cannot be written; this node takes no further part");
+            Some(Outcome::Failed(error.to_string()))
+        });
+        let failed = matches!(outcome, Some(Outcome::Failed(_)));
+        if let Some(outcome) = outcome
+            && events.send(Event::Checkpointed(outcome)).is_err()
+        {
+            tracing::debug!("the replica stopped before a checkpoint was reported");
+        }
+        if failed {
+            return;
+        }
+    }
+}
+
+fn work(
+    store: &Store,
+    snapshots: &mut snapshot::Snapshots,
+    job: Job,
+) -> Result<Option<Outcome>, Error> {
+    Ok(match job {
+        Job::Redo { to, term } => Some(Outcome::Redone {
+            done: store.redo(to)?,
+            term,
+        }),
+        Job::Checkpoint {
+            databases,
+            applied,
+            open_from,
+        } => Some(Outcome::Checkpointed {
+            done: checkpoint(store, &databases, applied, open_from)?,
+        }),
+        Job::RedoOne { name, to, token } => {
+            store.mark.begin(to)?;
+            store.write_pages(store.mark.done(), to, Some(&name))?;
+            Some(Outcome::RedoneOne { name, token })
+        }
+        Job::ReadSnapshot(read) => Some(Outcome::Read(snapshots.read(read)?)),
+        Job::WriteSnapshot(write) => Some(Outcome::Written(snapshots.write(write)?)),
+        Job::CloseSnapshot(id) => {
+            snapshots.close(id);
+            None
+        }
+    })
+}
+
+fn checkpoint(
+    store: &Store,
+    databases: &[Arc<LeaderDatabase>],
+    applied: Index,
+    open_from: Option<Index>,
+) -> Result<Index, Error> {
+    let mut done = open_from.map_or(applied, |open| applied.min(open.saturating_sub(1)));
+    if done <= store.mark.done() {
+        return Ok(store.mark.done());
+    }
+    store.mark.begin(applied)?;
+    for database in databases {
+        match database.checkpoint() {
+            Ok(Some(needed)) => done = done.min(needed.saturating_sub(1)),
+            Ok(None) => {}
+            // It was closed under our hands, or someone was in the way: its pages stay in the log for now.
+            Err(error) if error.is_closed() || error.is_busy() => return Ok(store.mark.done()),
+            Err(error) => return Err(error.into()),
+        }
+        if database.sql.view().frame_count() > MANY_FRAMES {
+            start_over(database);
+        }
+    }
+    store.mark.finish(done)?;
+    Ok(store.mark.done())
+}
+
+/// Starts a database's log view over if that can be had now. If not, the next checkpoint tries again.
+fn start_over(database: &LeaderDatabase) {
+    let (granted, turn) = std::sync::mpsc::channel();
+    let _ticket = database.sql.line().join(move |turn| {
+        // If the wait is over, the turn comes back in the error and is passed on.
+        let _ = granted.send(turn);
+    });
+    let Ok(turn) = turn.recv_timeout(START_OVER_PATIENCE) else {
+        return;
+    };
+    let deadline = Instant::now() + START_OVER_PATIENCE;
+    while !database.is_settled() {
+        if Instant::now() > deadline {
+            return;
+        }
+        std::thread::sleep(SETTLE_PAUSE);
+    }
+    match database.start_over(&turn) {
+        Ok(true) => tracing::debug!(database = %database.name, "the log view was started over"),
+        Ok(false) => tracing::debug!(database = %database.name, "a reader keeps the log view"),
+        Err(error) => {
+            tracing::warn!(database = %database.name, %error, "the log view was not started over")
+        }
+    }
+}
+
+impl Store {
+    /// Brings the files from wherever a checkpoint was when the node stopped to the mark's target.
+    pub(crate) fn redo_interrupted_checkpoint(&self) -> Result<(), Error> {
+        let (done, target) = (self.mark.done(), self.mark.target());
+        if done < target && target <= self.log.last_index() {
+            tracing::info!(
+                from = done,
+                to = target,
+                "finishing an interrupted checkpoint"
+            );
+            self.redo(target)?;
+        }
+        Ok(())
+    }
+
+    /// Writes everything committed up to `to` into the files, syncs them, and moves the mark. Returns how
+    /// far it got: not into a transaction whose last part comes after `to`.
+    pub(crate) fn redo(&self, to: Index) -> Result<Index, Error> {
+        let from = self.mark.done();
+        if to <= from {
+            return Ok(from);
+        }
+        self.mark.begin(to)?;
+        let open_from = self.write_pages(from, to, None)?;
+        let done = open_from.map_or(to, |open| to.min(open.saturating_sub(1)));
+        self.mark.finish(done)?;
+        Ok(done.max(from))
+    }
+
+    /// Writes the pages of the transactions that committed in `(from, to]`, of all databases or of `only`
+    /// one, and syncs the files. Returns the first entry of a transaction that is not complete, if any.
+    fn write_pages(
+        &self,
+        from: Index,
+        to: Index,
+        only: Option<&str>,
+    ) -> Result<Option<Index>, Error> {
+        let mut open: HashMap<String, (TransactionId, Vec<Index>)> = HashMap::new();
+        let mut touched: BTreeMap<String, Arc<PageFile>> = BTreeMap::new();
+        self.scan(from.saturating_add(1), to.saturating_add(1), |entry| {
+            if entry.kind == EntryKind::Noop {
+                // A new leader: what the one before did not finish never will be.
+                open.clear();
+            }
+            if entry.kind != EntryKind::Normal {
+                return Ok(());
+            }
+            let part = Part::decode(entry.payload)?;
+            let name = part.database().to_owned();
+            if only.is_some_and(|only| only != name) {
+                return Ok(());
+            }
+            // Another id means that the transaction before it never committed.
+            let before = open.remove(&name).filter(|(id, _)| *id == part.id());
+            let mut indexes = before.map(|(_, indexes)| indexes).unwrap_or_default();
+            if part.is_abandoned() {
+                return Ok(());
+            }
+            if !part.is_last() {
+                indexes.push(entry.index);
+                open.insert(name, (part.id(), indexes));
+                return Ok(());
+            }
+            if usize::try_from(part.number()).is_ok_and(|number| number != indexes.len()) {
+                // Its beginning lies before `from`, where the mark does not let it.
+                return Err(ferrolite_wal::Error::Damaged {
+                    file: "log".to_owned(),
+                    offset: 0,
+                    index: Some(entry.index),
+                    term: Some(entry.term),
+                }
+                .into());
+            }
+            let file = self.file(&name)?;
+            for index in indexes {
+                let earlier = Part::decode(self.log.entry(index)?.payload)?;
+                write_part(&file, &earlier, part.db_size())?;
+            }
+            write_part(&file, &part, part.db_size())?;
+            touched.insert(name, file);
+            Ok(())
+        })?;
+        for (name, file) in &touched {
+            file.sync()
+                .map_err(|error| Error::io(format!("syncing the file of {name}"), error))?;
+        }
+        // New files have new names in the directory.
+        if !touched.is_empty() {
+            sync_directory(&self.databases)?;
+        }
+        Ok(open
+            .into_values()
+            .filter_map(|(_, indexes)| indexes.into_iter().min())
+            .min())
+    }
+}
+
+fn write_part(file: &PageFile, part: &Part, db_size: u32) -> Result<(), Error> {
+    let mut pages = Vec::with_capacity(part.frames().len());
+    for frame in part.frames() {
+        // A page that the same transaction cut off again is not written back behind the end.
+        if frame.page_no() <= db_size {
+            pages.push((frame.page_no(), frame.page(part.page_size())?));
+        }
+    }
+    let pages = pages
+        .iter()
+        .map(|(page_no, page)| (*page_no, page.as_slice()));
+    ferrolite_pager::write_transaction(file, part.page_size(), pages, db_size)
+        .map_err(|error| Error::io("writing pages into a database file", error))
+}
+
+pub(crate) fn sync_directory(path: &std::path::Path) -> Result<(), Error> {
+    std::fs::File::open(path)
+        .and_then(|directory| directory.sync_all())
+        .map_err(|error| Error::io(format!("syncing {}", path.display()), error))
+}
+
+/// The incomplete transactions of a stretch of the log, followed entry by entry.
+#[derive(Debug, Default)]
+pub(crate) struct OpenTransactions {
+    open: HashMap<String, (TransactionId, Index)>,
+    firsts: BTreeSet<Index>,
+}
+
+impl OpenTransactions {
+    /// Follows one committed entry; `payload` is of kind [`EntryKind::Normal`].
+    pub(crate) fn follow(&mut self, index: Index, payload: &[u8]) -> Result<(), Error> {
+        let header = ferrolite_wal::frames::PartHeader::decode(payload)?;
+        let before = self.open.remove(&header.database);
+        let first = match before {
+            Some((id, first)) if id == header.id => first,
+            Some((_, abandoned)) => {
+                self.firsts.remove(&abandoned);
+                index
+            }
+            None => index,
+        };
+        if header.last || header.abandoned {
+            self.firsts.remove(&first);
+        } else {
+            self.firsts.insert(first);
+            self.open.insert(header.database, (header.id, first));
+        }
+        Ok(())
+    }
+
+    /// A new leader's first entry: what those before it did not finish never will be.
+    pub(crate) fn new_leader(&mut self) {
+        self.open.clear();
+        self.firsts.clear();
+    }
+
+    /// The first entry of the oldest incomplete transaction.
+    pub(crate) fn first(&self) -> Option<Index> {
+        self.firsts.first().copied()
+    }
+}

@@ -1,0 +1,143 @@
+//! The thread that writes the log: everything that gathers during one sync goes into the next.
+//!
+//! The replica hands over work and goes on; this thread takes all that waits, writes it in order, syncs
+//! once, and reports. It is the only writer. A failed write or sync ends it for good: what the disk holds
+//! is no longer known, and the replica takes no further part. A full disk is different. Nothing was
+//! written then, so the same work is tried again until there is room.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender};
+use std::time::Duration;
+
+use ferrolite_consensus::{Entry, HardState, Index, Term};
+use ferrolite_wal::Record;
+
+use crate::error::Error;
+use crate::handle::Event;
+use crate::snapshot::Install;
+use crate::store::Store;
+
+/// How long to wait for room on a full disk before the next try.
+const FULL_PAUSE: Duration = Duration::from_millis(250);
+
+/// What is to be written, in order.
+#[derive(Debug)]
+pub(crate) enum Work {
+    /// Entries; a first index that the log has already supersedes from there on.
+    Append { seq: u64, entries: Vec<Entry> },
+    /// The hard state.
+    HardState { seq: u64, state: HardState },
+    /// Entries before this one are not needed any more.
+    Purge { first: Index },
+    /// A snapshot is in place: the log begins anew after it. `id` and `next` are the consensus's.
+    Reset {
+        id: u64,
+        next: u64,
+        install: Box<Install>,
+    },
+}
+
+/// What became of it.
+#[derive(Debug)]
+pub(crate) enum Stored {
+    /// An append is on disk.
+    Appended { seq: u64, index: Index, term: Term },
+    /// The hard state is on disk.
+    HardState { seq: u64 },
+    /// The log now begins with this entry.
+    Purged { first: Index },
+    /// The log has begun anew after a snapshot.
+    Reset { id: u64, next: u64 },
+    /// Nothing is written any more.
+    Failed(String),
+}
+
+/// Writes until the replica is gone.
+pub(crate) fn run(store: &Arc<Store>, work: &Receiver<Work>, events: &Sender<Event>) {
+    let mut batch = Vec::new();
+    while let Ok(first) = work.recv() {
+        batch.push(first);
+        batch.extend(work.try_iter());
+        if let Err(error) = write(store, &mut batch, events) {
+            tracing::error!(%error, "the log cannot be written any more; this node takes no further part");
+            // If the replica is gone as well, nobody needs to know.
+            let _ = events.send(Event::Stored(Stored::Failed(error.to_string())));
+            return;
+        }
+    }
+}
+
+fn write(store: &Store, batch: &mut Vec<Work>, events: &Sender<Event>) -> Result<(), Error> {
+    let report = |stored| {
+        if events.send(Event::Stored(stored)).is_err() {
+            tracing::debug!("the replica stopped before a write was reported");
+        }
+    };
+    let mut appended = Vec::new();
+    let sync = |appended: &mut Vec<Stored>| -> Result<(), ferrolite_wal::Error> {
+        if !appended.is_empty() {
+            store.log.sync()?;
+            appended.drain(..).for_each(&report);
+        }
+        Ok(())
+    };
+    for work in batch.drain(..) {
+        match work {
+            Work::Append { seq, entries } => {
+                let Some((index, term)) = entries.last().map(|last| (last.index, last.term)) else {
+                    continue;
+                };
+                let records: Vec<Record> = entries.into_iter().map(record).collect();
+                append(store, &records)?;
+                appended.push(Stored::Appended { seq, index, term });
+            }
+            Work::HardState { seq, state } => {
+                sync(&mut appended)?;
+                store.save_hard_state(&state)?;
+                report(Stored::HardState { seq });
+            }
+            Work::Purge { first } => {
+                sync(&mut appended)?;
+                report(Stored::Purged {
+                    first: store.log.drop_prefix(first)?,
+                });
+            }
+            Work::Reset { id, next, install } => {
+                sync(&mut appended)?;
+                install.finish(store)?;
+                report(Stored::Reset { id, next });
+            }
+        }
+    }
+    sync(&mut appended)?;
+    Ok(())
+}
+
+fn record(entry: Entry) -> Record {
+    Record {
+        index: entry.index,
+        term: entry.term,
+        kind: entry.kind.to_byte(),
+        payload: entry.payload,
+    }
+}
+
+fn append(store: &Store, records: &[Record]) -> Result<(), ferrolite_wal::Error> {
+    let mut said = false;
+    loop {
+        match store.log.append(records) {
+            Err(error) if error.is_full() => {
+                if !said {
+                    tracing::error!(%error, "waiting for room on the disk");
+                    said = true;
+                }
+                std::thread::sleep(FULL_PAUSE);
+            }
+            Ok(()) if said => {
+                tracing::info!("there is room on the disk again");
+                return Ok(());
+            }
+            other => return other,
+        }
+    }
+}

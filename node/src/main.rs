@@ -1,0 +1,57 @@
+//! The program `ferrolite`: a node on the command line, a playground, and the tools for a running cluster.
+
+mod program;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// A replicated SQLite: several nodes hold the same SQL databases, and go on when some of them die.
+#[derive(Debug, Parser)]
+#[command(
+    name = "ferrolite",
+    version,
+    about,
+    propagate_version = true,
+    arg_required_else_help = true,
+    after_help = "Start here:\n  ferrolite playground                 three nodes on this machine, and an SQL shell\n  ferrolite serve --help               how to run a node\n  ferrolite shell --servers HOST:PORT  SQL on a running cluster"
+)]
+struct Program {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run some nodes on this machine, and open an SQL shell on them
+    Playground(program::playground::PlaygroundArgs),
+    /// Run a node
+    Serve(program::serve::ServeArgs),
+    #[command(flatten)]
+    Client(ferrolite_cli::Command),
+}
+
+fn main() -> ExitCode {
+    let program = Program::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("ferrolite: cannot start: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let status = runtime.block_on(async {
+        match program.command {
+            Command::Playground(args) => program::playground::run(args).await,
+            Command::Serve(args) => program::serve::run(args).await,
+            Command::Client(command) => ferrolite_cli::exit_code(ferrolite_cli::run(command).await),
+        }
+    });
+    // A thread that reads a terminal cannot be woken; it must not keep the program.
+    runtime.shutdown_background();
+    status
+}

@@ -1,0 +1,66 @@
+//! A node's settings.
+
+use std::time::Duration;
+
+/// Settings of a node beyond its identity. Start from the default and change what is to be different.
+///
+/// ```
+/// use ferrolite_node::Options;
+///
+/// let mut options = Options::default();
+/// options.latency = std::time::Duration::from_millis(50);
+/// assert_eq!(options.heartbeat().as_millis(), 500);
+/// ```
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Options {
+    /// Latency of the network between the nodes, one way. Heartbeats come every ten latencies, elections
+    /// begin after forty to eighty without one. 10 ms by default.
+    pub latency: Duration,
+    /// The node's failure domain: a number that nodes share which may fail together.
+    pub failure_domain: u64,
+    /// The wish not to lead: of several nodes the one with the lowest weight does.
+    pub weight: u32,
+    /// How long a writer waits for its turn before it gets SQLITE_BUSY. 5 s by default.
+    pub busy_timeout: Duration,
+    /// The largest message of a client, in bytes. 256 MiB by default.
+    pub max_message_bytes: u64,
+    /// The most pages that one transaction may change, in bytes. 512 MiB by default.
+    pub max_transaction_bytes: u64,
+    /// So many bytes of log may gather before they are written into the database files. 8 MiB by default.
+    pub checkpoint_bytes: u64,
+    /// Size of a page in bytes, the same for all databases of a cluster. 4096.
+    pub page_size: u32,
+    /// Threads that serve sockets.
+    pub network_threads: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            latency: Duration::from_millis(10),
+            failure_domain: 0,
+            weight: 0,
+            busy_timeout: Duration::from_secs(5),
+            max_message_bytes: 256 << 20,
+            max_transaction_bytes: 512 << 20,
+            checkpoint_bytes: 8 << 20,
+            page_size: 4096,
+            network_threads: 2,
+        }
+    }
+}
+
+impl Options {
+    /// Time between two heartbeats of a leader.
+    #[must_use]
+    pub fn heartbeat(&self) -> Duration {
+        self.latency.max(Duration::from_millis(1)) * 10
+    }
+
+    /// The least and the most time without a heartbeat before an election begins.
+    #[must_use]
+    pub fn election_timeout(&self) -> (Duration, Duration) {
+        (self.heartbeat() * 4, self.heartbeat() * 8)
+    }
+}

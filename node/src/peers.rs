@@ -1,0 +1,435 @@
+//! Connections between nodes: one from each node to every other, for what it has to say.
+//!
+//! A node dials each member that it has messages for, and writes them; answers come on the connection that
+//! the other side dialled. Consensus takes lost messages in its stride, so nothing here waits or retries: a
+//! queue that is full drops what comes, a broken connection drops what was in it, and says so, because then
+//! the leader looks again where its follower stands.
+//!
+//! The first bytes are those of the client protocol (its version, then CONNECT), because both arrive at one
+//! port. Then come frames, here as everywhere little-endian:
+//!
+//! ```text
+//! frame    u32 length of the body · u32 CRC-32 of the body · the body
+//! hello    (first frame, from the one that dials)
+//!          "FRLP" · u16 version = 1 · u16 0 · u128 cluster (0: none yet) · u64 from · u64 to · u64 incarnation
+//! answer   (first frame back) u8 1: welcome, or u8 0 and a reason in UTF-8; nothing else comes back
+//! message  (every further frame) as `ferrolite_consensus::message::codec` has it
+//! ```
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use ferrolite_consensus::message::codec;
+use ferrolite_consensus::{ClusterId, Message, NodeId};
+use ferrolite_wire::{Request, Version};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader, BufWriter};
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
+
+use crate::handle::{Event, Handle};
+
+const MAGIC: &[u8; 4] = b"FRLP";
+const VERSION: u16 = 1;
+const HELLO_BYTES: usize = 48;
+/// Messages that may wait for one peer; what comes on top is dropped.
+const QUEUED_MESSAGES: usize = 1024;
+/// No message is larger: a chunk of the log or of a snapshot, or one large entry.
+const MAX_FRAME_BYTES: u32 = 64 << 20;
+/// How long a peer may take to accept a connection and to answer the greeting.
+const GREETING_TIMEOUT: Duration = Duration::from_secs(5);
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
+/// Who this node is, as its peers are told.
+#[derive(Debug)]
+pub(crate) struct Identity {
+    pub(crate) id: NodeId,
+    pub(crate) address: String,
+    pub(crate) incarnation: u64,
+    /// The cluster, once it is known.
+    pub(crate) cluster: watch::Receiver<ClusterId>,
+}
+
+/// The outgoing connections of a node.
+#[derive(Debug)]
+pub(crate) struct Peers {
+    identity: Arc<Identity>,
+    handle: Handle,
+    runtime: tokio::runtime::Handle,
+    links: HashMap<NodeId, Link>,
+    /// Addresses that peers have told when they connected: a node that is not yet a member knows no other.
+    heard: Arc<Mutex<HashMap<NodeId, String>>>,
+}
+
+#[derive(Debug)]
+struct Link {
+    address: String,
+    queue: mpsc::Sender<Message>,
+    task: tokio::task::AbortHandle,
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Peers {
+    pub(crate) fn new(
+        identity: Arc<Identity>,
+        handle: Handle,
+        runtime: tokio::runtime::Handle,
+        heard: Arc<Mutex<HashMap<NodeId, String>>>,
+    ) -> Self {
+        Self {
+            identity,
+            handle,
+            runtime,
+            links: HashMap::new(),
+            heard,
+        }
+    }
+
+    /// Sends a message if there is a way to its receiver, and forgets it otherwise.
+    pub(crate) fn send(&mut self, message: Message) {
+        let to = message.to;
+        let Some(address) = self.address(to) else {
+            tracing::debug!(
+                to,
+                "no address is known for this node; a message to it is dropped"
+            );
+            return;
+        };
+        if self
+            .links
+            .get(&to)
+            .is_none_or(|link| link.address != address)
+        {
+            let (queue, messages) = mpsc::channel(QUEUED_MESSAGES);
+            let line = Line {
+                identity: Arc::clone(&self.identity),
+                handle: self.handle.clone(),
+                to,
+                address: address.clone(),
+            };
+            let task = self.runtime.spawn(line.run(messages)).abort_handle();
+            self.links.insert(
+                to,
+                Link {
+                    address,
+                    queue,
+                    task,
+                },
+            );
+        }
+        if let Some(link) = self.links.get(&to)
+            && link.queue.try_send(message).is_err()
+        {
+            tracing::trace!(to, "the queue to this node is full; a message is dropped");
+        }
+    }
+
+    fn address(&self, to: NodeId) -> Option<String> {
+        let status = self.handle.status.borrow();
+        let member = status
+            .configuration
+            .as_ref()
+            .and_then(|members| members.member(to));
+        match member {
+            Some(member) => Some(member.address.clone()),
+            None => self
+                .heard
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .get(&to)
+                .cloned(),
+        }
+    }
+}
+
+/// The connection to one peer, made again and again.
+struct Line {
+    identity: Arc<Identity>,
+    handle: Handle,
+    to: NodeId,
+    address: String,
+}
+
+impl Line {
+    async fn run(self, mut messages: mpsc::Receiver<Message>) {
+        let mut pause = FIRST_PAUSE;
+        let mut said = String::new();
+        loop {
+            match self.connect().await {
+                Ok(stream) => {
+                    tracing::info!(peer = self.to, address = %self.address, "connected to a peer");
+                    pause = FIRST_PAUSE;
+                    said.clear();
+                    let ended = self.pump(stream, &mut messages).await;
+                    if let Err(error) = ended {
+                        tracing::info!(peer = self.to, %error, "the connection to a peer broke");
+                    } else {
+                        return;
+                    }
+                }
+                Err(error) => {
+                    // Once for each reason, not once for each attempt.
+                    if said != error {
+                        tracing::warn!(peer = self.to, address = %self.address, %error, "cannot connect to a peer");
+                        said = error;
+                    }
+                }
+            }
+            self.handle.send(Event::Unreachable(self.to));
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+            // What waited is out of date by now.
+            while messages.try_recv().is_ok() {}
+        }
+    }
+
+    async fn connect(&self) -> Result<TcpStream, String> {
+        timeout(GREETING_TIMEOUT, self.greet())
+            .await
+            .unwrap_or_else(|_| Err("it did not answer in time".to_owned()))
+    }
+
+    async fn greet(&self) -> Result<TcpStream, String> {
+        let said = |error: std::io::Error| error.to_string();
+        let mut stream = TcpStream::connect(&self.address).await.map_err(said)?;
+        stream.set_nodelay(true).map_err(said)?;
+        let mut out = BytesMut::new();
+        out.put_slice(&Version::One.encode());
+        let connect = Request::Connect {
+            id: self.identity.id,
+            address: self.identity.address.clone(),
+        };
+        connect
+            .encode(&mut out)
+            .map_err(|error| error.to_string())?;
+        let mut hello = BytesMut::with_capacity(HELLO_BYTES);
+        hello.put_slice(MAGIC);
+        hello.put_u16_le(VERSION);
+        hello.put_u16_le(0);
+        hello.put_u128_le(*self.identity.cluster.borrow());
+        hello.put_u64_le(self.identity.id);
+        hello.put_u64_le(self.to);
+        hello.put_u64_le(self.identity.incarnation);
+        put_frame(&mut out, &hello).map_err(said)?;
+        stream.write_all(&out).await.map_err(said)?;
+        let answer = read_frame(&mut stream).await.map_err(said)?;
+        match answer.split_first() {
+            Some((1, _)) => Ok(stream),
+            Some((0, reason)) => Err(format!("it refused: {}", String::from_utf8_lossy(reason))),
+            _ => Err("its answer makes no sense".to_owned()),
+        }
+    }
+
+    async fn pump(
+        &self,
+        stream: TcpStream,
+        messages: &mut mpsc::Receiver<Message>,
+    ) -> std::io::Result<()> {
+        let (mut reader, writer) = stream.into_split();
+        let mut writer = BufWriter::with_capacity(64 << 10, writer);
+        let mut nothing = [0; 1];
+        loop {
+            let message = tokio::select! {
+                message = messages.recv() => message,
+                // The peer never writes here: this returns when it has gone.
+                _ = reader.read(&mut nothing) => {
+                    return Err(std::io::Error::new(std::io::ErrorKind::ConnectionReset, "closed by the peer"));
+                }
+            };
+            let Some(message) = message else {
+                return Ok(());
+            };
+            write_message(&mut writer, &message).await?;
+            // What waits goes out together.
+            while let Ok(message) = messages.try_recv() {
+                write_message(&mut writer, &message).await?;
+            }
+            writer.flush().await?;
+        }
+    }
+}
+
+async fn write_message(
+    writer: &mut (impl AsyncWriteExt + Unpin),
+    message: &Message,
+) -> std::io::Result<()> {
+    let body = codec::encode(message);
+    let len = u32::try_from(body.len())
+        .ok()
+        .filter(|len| *len <= MAX_FRAME_BYTES);
+    let Some(len) = len else {
+        return Err(std::io::Error::new(
+            std::io::ErrorKind::InvalidInput,
+            "a message is too long",
+        ));
+    };
+    writer.write_u32_le(len).await?;
+    writer.write_u32_le(crc32fast::hash(&body)).await?;
+    writer.write_all(&body).await
+}
+
+fn put_frame(out: &mut BytesMut, body: &[u8]) -> std::io::Result<()> {
+    let len = u32::try_from(body.len()).map_err(|_| {
+        std::io::Error::new(std::io::ErrorKind::InvalidInput, "a frame is too long")
+    })?;
+    out.put_u32_le(len);
+    out.put_u32_le(crc32fast::hash(body));
+    out.put_slice(body);
+    Ok(())
+}
+
+async fn read_frame(reader: &mut (impl AsyncRead + Unpin)) -> std::io::Result<Bytes> {
+    let invalid = |what| std::io::Error::new(std::io::ErrorKind::InvalidData, what);
+    let len = reader.read_u32_le().await?;
+    let crc = reader.read_u32_le().await?;
+    if len > MAX_FRAME_BYTES {
+        return Err(invalid("a frame is longer than any peer sends"));
+    }
+    let mut body = BytesMut::new();
+    let mut limited = reader.take(u64::from(len));
+    // Memory grows with what arrives, not with what is announced.
+    while limited.limit() > 0 {
+        if limited.read_buf(&mut body).await? == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+    if crc32fast::hash(&body) != crc {
+        return Err(invalid("the checksum of a frame is wrong"));
+    }
+    Ok(body.freeze())
+}
+
+/// What a peer says of itself.
+struct Hello {
+    cluster: ClusterId,
+    from: NodeId,
+    to: NodeId,
+    incarnation: u64,
+}
+
+impl Hello {
+    fn decode(mut bytes: Bytes) -> Result<Self, String> {
+        if bytes.len() < HELLO_BYTES || !bytes.starts_with(MAGIC) {
+            return Err("this is not the greeting of a peer".to_owned());
+        }
+        bytes.advance(MAGIC.len());
+        let version = bytes.get_u16_le();
+        if version != VERSION {
+            return Err(format!(
+                "peer protocol version {version} is not spoken here, only {VERSION}"
+            ));
+        }
+        bytes.advance(2);
+        let cluster = bytes.get_u128_le();
+        let (from, to) = (bytes.get_u64_le(), bytes.get_u64_le());
+        Ok(Self {
+            cluster,
+            from,
+            to,
+            incarnation: bytes.get_u64_le(),
+        })
+    }
+
+    fn check(&self, identity: &Identity, announced: NodeId) -> Result<(), String> {
+        let cluster = *identity.cluster.borrow();
+        if self.from == identity.id {
+            return Err(format!("node {} is this node itself", self.from));
+        }
+        if self.from != announced {
+            return Err(format!(
+                "node {announced} announced itself as node {}",
+                self.from
+            ));
+        }
+        if self.to != identity.id {
+            return Err(format!(
+                "you want node {}, but this is node {}",
+                self.to, identity.id
+            ));
+        }
+        if cluster != 0 && self.cluster != 0 && self.cluster != cluster {
+            return Err(format!(
+                "you belong to cluster {:032x}, this node to {cluster:032x}",
+                self.cluster
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Takes messages from a peer that has connected; CONNECT was read and said who it is.
+pub(crate) async fn accept(
+    identity: Arc<Identity>,
+    handle: Handle,
+    heard: Arc<Mutex<HashMap<NodeId, String>>>,
+    announced: (NodeId, String),
+    received: BytesMut,
+    mut stream: TcpStream,
+) {
+    let (from, address) = announced;
+    let (reader, mut writer) = stream.split();
+    let mut reader = BufReader::with_capacity(
+        64 << 10,
+        AsyncReadExt::chain(std::io::Cursor::new(received.freeze()), reader),
+    );
+    let hello = match timeout(GREETING_TIMEOUT, read_frame(&mut reader)).await {
+        Ok(Ok(bytes)) => Hello::decode(bytes),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err("no greeting came in time".to_owned()),
+    };
+    let checked = hello.and_then(|hello| hello.check(&identity, from).map(|()| hello));
+    let mut answer = BytesMut::new();
+    let framed = match &checked {
+        Ok(_) => put_frame(&mut answer, &[1]),
+        Err(reason) => {
+            tracing::warn!(peer = from, %address, %reason, "refused a peer");
+            put_frame(&mut answer, &[&[0], reason.as_bytes()].concat())
+        }
+    };
+    if framed.is_err() || writer.write_all(&answer).await.is_err() || checked.is_err() {
+        return;
+    }
+    heard
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .insert(from, address.clone());
+    if let Ok(hello) = checked {
+        handle.send(Event::PeerAt {
+            id: from,
+            incarnation: hello.incarnation,
+            address,
+        });
+    }
+    loop {
+        let message = match read_frame(&mut reader).await {
+            Ok(bytes) => codec::decode_shared(bytes),
+            Err(error) => {
+                tracing::debug!(peer = from, %error, "a peer's connection ended");
+                return;
+            }
+        };
+        match message {
+            Ok(message) if message.from == from => handle.send(Event::Peer(message)),
+            Ok(message) => {
+                tracing::warn!(
+                    peer = from,
+                    claimed = message.from,
+                    "a peer spoke for another node; connection closed"
+                );
+                return;
+            }
+            Err(error) => {
+                tracing::warn!(peer = from, %error, "a peer sent what makes no sense; connection closed");
+                return;
+            }
+        }
+    }
+}

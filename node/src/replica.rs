@@ -1,0 +1,227 @@
+//! The replica: what the consensus says, done; what happens, told to the consensus.
+//!
+//! It owns the Raft core and lives on one thread. Around the core it keeps what the core must not know:
+//! which proposal belongs to which transaction of which database, who waits for what, and in which state
+//! the database files are.
+//!
+//! # A node's states
+//!
+//! ```text
+//!            elected                    files complete                    leadership gone
+//! following ─────────► taking over ───────────────────► serving ──────────────────────────► following
+//!  (redo now and then)  (redo of everything committed)   (engines open, they checkpoint)
+//! ```
+//!
+//! - *Following.* No engine is open. Committed entries stay in the log until there are enough of them to be
+//!   worth writing into the files.
+//! - *Taking over.* The no-op of the new term is committed, so everything that any leader ever acknowledged
+//!   is in this node's log. All of it goes into the files; then engines may open.
+//! - *Serving.* Engines run ahead of the quorum; answers wait for it. What the engines have in memory and the
+//!   quorum does not hold is worth nothing when leadership goes: the databases are closed and forgotten, and
+//!   the files are again what the log says.
+//!
+//! An engine that fails in a way it cannot be trusted after (it panicked) ends the serving state as well: the
+//! node closes all databases, waits until what was submitted is committed, and takes over from itself.
+
+mod apply;
+mod changes;
+mod run;
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::mpsc::Sender;
+
+use ferrolite_consensus::{ClusterId, Configuration, Index, NodeId, Raft, Term};
+use tokio::sync::{oneshot, watch};
+
+use self::changes::PendingChange;
+use crate::checkpoint::{Job, OpenTransactions};
+use crate::error::Error;
+use crate::handle::Status;
+use crate::leading::{LeaderDatabase, Registry};
+use crate::log_writer::Work;
+use crate::options::Options;
+use crate::pages::Placed;
+use crate::store::{Past, Store};
+
+pub(crate) use run::run;
+
+type Answer = oneshot::Sender<Result<(), Error>>;
+
+/// What a replica is made of.
+pub(crate) struct Parts<'a> {
+    pub(crate) id: NodeId,
+    pub(crate) address: String,
+    pub(crate) options: &'a Options,
+    pub(crate) past: Past,
+    pub(crate) store: Arc<Store>,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) published: watch::Sender<Status>,
+    pub(crate) cluster: watch::Sender<ClusterId>,
+    pub(crate) writes: Sender<Work>,
+    pub(crate) jobs: Sender<Job>,
+}
+
+/// In which of its states the node is; see the [module](self).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Following,
+    /// Waits until everything that was submitted before is applied.
+    Settling,
+    TakingOver,
+    Serving,
+}
+
+/// Something proposed that somebody waits for.
+#[derive(Debug)]
+enum Proposed {
+    Transaction {
+        database: Arc<LeaderDatabase>,
+        number: u64,
+        last_frame: u64,
+        db_size: u32,
+        placed: Vec<(u64, Placed)>,
+    },
+    Import {
+        name: String,
+        last: bool,
+        answer: Answer,
+    },
+}
+
+#[derive(Debug)]
+struct Pending {
+    first_index: Index,
+    last_index: Index,
+    what: Proposed,
+}
+
+/// Pages that are committed, and found in the log once this node's own write is done.
+#[derive(Debug)]
+struct Unbound {
+    last_index: Index,
+    first_index: Index,
+    database: Arc<LeaderDatabase>,
+    placed: Vec<(u64, Placed)>,
+}
+
+/// See the [module](self).
+pub(crate) struct Replica {
+    id: NodeId,
+    address: String,
+    raft: Raft,
+    store: Arc<Store>,
+    registry: Arc<Registry>,
+    published: watch::Sender<Status>,
+    cluster: watch::Sender<ClusterId>,
+    writes: Sender<Work>,
+    jobs: Sender<Job>,
+    checkpoint_bytes: u64,
+
+    phase: Phase,
+    term: Term,
+    leader: Option<NodeId>,
+    applied: Index,
+    committed: Index,
+    halted: Option<String>,
+    stopping: bool,
+
+    pending: VecDeque<Pending>,
+    unbound: VecDeque<Unbound>,
+    confirms: HashMap<u64, Answer>,
+    next_token: u64,
+    changes: VecDeque<PendingChange>,
+    transfers: Vec<(NodeId, Answer)>,
+    /// Imports that a quorum holds and this node has not applied: the index of their last part, and whose
+    /// they are.
+    imported: VecDeque<(Index, String, Answer)>,
+    imports: HashMap<u64, Answer>,
+
+    open: OpenTransactions,
+    /// A checkpoint job is under way.
+    checkpointing: bool,
+    /// Bytes of entries applied since the last checkpoint was begun.
+    fresh_bytes: u64,
+    /// Configurations by the index of their entry, ascending; those before the log's boundary are dropped.
+    configurations: Vec<(Index, Configuration)>,
+    /// Snapshots that are being sent, by their id: the log from their index on is kept.
+    sending: HashMap<u64, Index>,
+}
+
+impl Replica {
+    /// A replica that goes on from `past`.
+    pub(crate) fn new(parts: Parts<'_>) -> Result<Self, Error> {
+        let Parts {
+            id,
+            address,
+            options,
+            past,
+            store,
+            registry,
+            published,
+            cluster,
+            writes,
+            jobs,
+        } = parts;
+        let recovered = past.recovered;
+        let mut configurations: Vec<_> = recovered.configuration.iter().cloned().collect();
+        configurations.extend(recovered.configurations.iter().cloned());
+        let applied = recovered.applied;
+        let raft = Raft::new(
+            0,
+            raft_options(id, options, &store),
+            recovered,
+            store.process_id(),
+        )?;
+        Ok(Self {
+            id,
+            address,
+            raft,
+            store,
+            registry,
+            published,
+            cluster,
+            writes,
+            jobs,
+            checkpoint_bytes: options.checkpoint_bytes,
+            phase: Phase::Following,
+            term: 0,
+            leader: None,
+            applied,
+            committed: applied,
+            halted: None,
+            stopping: false,
+            pending: VecDeque::new(),
+            unbound: VecDeque::new(),
+            confirms: HashMap::new(),
+            next_token: 0,
+            changes: VecDeque::new(),
+            transfers: Vec::new(),
+            imported: VecDeque::new(),
+            imports: HashMap::new(),
+            open: OpenTransactions::default(),
+            checkpointing: false,
+            fresh_bytes: 0,
+            configurations,
+            sending: HashMap::new(),
+        })
+    }
+}
+
+fn raft_options(id: NodeId, options: &Options, store: &Store) -> ferrolite_consensus::Options {
+    let ms =
+        |duration: std::time::Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let (least, most) = options.election_timeout();
+    let mut raft = ferrolite_consensus::Options::new(id, store.incarnation());
+    raft.heartbeat_ms = ms(options.heartbeat());
+    raft.election_timeout_min_ms = ms(least);
+    raft.election_timeout_max_ms = ms(most);
+    raft.max_uncommitted_bytes = options.max_transaction_bytes.saturating_mul(2);
+    raft.weight = options.weight;
+    raft
+}
+
+/// Answers whoever asked; if they have left, nobody needs to know.
+fn reply(answer: Answer, result: Result<(), Error>) {
+    let _ = answer.send(result);
+}

@@ -1,0 +1,543 @@
+//! What the core wants done, and what follows from it for the databases.
+
+use std::collections::HashMap;
+
+use ferrolite_consensus::{
+    Action, Entry, EntryKind, Error as Refusal, Event as Input, HardState, Index, NodeId, State,
+    Term, TransferOutcome,
+};
+use ferrolite_wal::view::FramePlace;
+
+use super::{Answer, Pending, Phase, Proposed, Replica, Unbound, reply};
+use crate::checkpoint::Job;
+use crate::error::Error;
+use crate::handle::{ImportPart, Submission};
+use crate::log_writer::Work;
+use crate::membership;
+use crate::pages::{Encoded, Placed};
+use crate::peers::Peers;
+use crate::snapshot;
+
+impl Replica {
+    /// Does what the core wants, until it wants nothing more, and publishes what has become of the node.
+    pub(super) fn act(&mut self, now: u64, peers: &mut Peers) {
+        self.pursue_changes(now);
+        loop {
+            let actions = self.raft.take_actions();
+            if actions.is_empty() {
+                break;
+            }
+            for action in actions {
+                self.perform(now, action, peers);
+            }
+            self.pursue_changes(now);
+        }
+        self.continue_phase();
+        self.publish();
+    }
+
+    fn perform(&mut self, now: u64, action: Action, peers: &mut Peers) {
+        match action {
+            Action::Send(message) => peers.send(message),
+            Action::Append { seq, entries } => self.send_work(Work::Append { seq, entries }),
+            Action::SaveHardState { seq, state } => self.save(seq, state),
+            Action::Commit { index } => self.commit(index),
+            Action::Apply {
+                first,
+                last,
+                entries,
+            } => self.apply(now, first, last, entries),
+            Action::ReadLog {
+                token,
+                lo,
+                hi,
+                max_bytes,
+                ..
+            } => self.read_log(now, token, lo, hi, max_bytes),
+            Action::ReadReady { token, .. } => self.confirmed(token, Ok(())),
+            Action::ReadFailed { token, .. } => {
+                self.confirmed(token, Err(Refusal::NotLeader { leader: None }.into()));
+            }
+            Action::StateChanged {
+                state,
+                term,
+                leader,
+            } => self.state_changed(state, term, leader),
+            Action::Serving { term } => {
+                tracing::info!(
+                    term,
+                    "elected; writing what is committed into the database files"
+                );
+                self.phase = Phase::Settling;
+            }
+            Action::ConfigurationChanged {
+                index,
+                configuration,
+            } => {
+                self.configurations.retain(|(known, _)| *known < index);
+                self.configurations.push((index, configuration));
+            }
+            Action::ConfigurationCommitted { index } => self.configuration_committed(index),
+            Action::ReadSnapshot {
+                token,
+                peer,
+                id,
+                offset,
+                max_bytes,
+                ..
+            } => {
+                self.send_job(Job::ReadSnapshot(snapshot::Read {
+                    token,
+                    peer,
+                    id,
+                    offset,
+                    max_bytes,
+                }));
+            }
+            Action::CloseSnapshot { id, .. } => {
+                self.sending.remove(&id);
+                self.send_job(Job::CloseSnapshot(id));
+            }
+            Action::WriteSnapshot {
+                meta,
+                offset,
+                data,
+                done,
+                ..
+            } => {
+                self.send_job(Job::WriteSnapshot(snapshot::Write {
+                    meta,
+                    offset,
+                    data,
+                    done,
+                }));
+            }
+            Action::TransferEnded { target, outcome } => {
+                self.transfer_ended(target, outcome == TransferOutcome::Done);
+            }
+            Action::PeerRefused { peer, reason } => {
+                tracing::warn!(peer, ?reason, "messages of a node are refused");
+            }
+            other => {
+                // The core and the replica are built together; this cannot be an old replica.
+                tracing::error!(
+                    ?other,
+                    "the consensus wants something that the replica cannot do"
+                );
+            }
+        }
+    }
+
+    pub(super) fn send_work(&mut self, work: Work) {
+        if self.writes.send(work).is_err() {
+            tracing::debug!("the log writer has stopped");
+        }
+    }
+
+    pub(super) fn send_job(&mut self, job: Job) {
+        if self.jobs.send(job).is_err() {
+            tracing::debug!("the checkpointer has stopped");
+        }
+    }
+
+    fn save(&mut self, seq: u64, state: HardState) {
+        if *self.cluster.borrow() != state.cluster {
+            tracing::info!(
+                cluster = format_args!("{:032x}", state.cluster),
+                "this node belongs to a cluster now"
+            );
+            self.cluster.send_replace(state.cluster);
+        }
+        self.send_work(Work::HardState { seq, state });
+    }
+
+    // ---- proposals ----
+
+    pub(super) fn submit(&mut self, now: u64, submission: Submission) {
+        let Submission {
+            database,
+            number,
+            encoded,
+        } = submission;
+        let Encoded {
+            payloads,
+            placed,
+            last_frame,
+            db_size,
+        } = encoded;
+        if database.sql.is_closed() {
+            database.commits.lose_from(number);
+            return;
+        }
+        match self.raft.propose(now, payloads) {
+            Ok(range) => self.pending.push_back(Pending {
+                first_index: range.first,
+                last_index: range.last,
+                what: Proposed::Transaction {
+                    database,
+                    number,
+                    last_frame,
+                    db_size,
+                    placed,
+                },
+            }),
+            Err(refusal) => {
+                // The engine has committed what the log does not take: everything it has is to be forgotten.
+                tracing::warn!(%refusal, database = %database.name, "a transaction cannot be proposed; the databases are closed");
+                database.commits.lose_from(number);
+                self.stop_serving();
+            }
+        }
+    }
+
+    pub(super) fn import(&mut self, now: u64, part: ImportPart) {
+        let ImportPart {
+            name,
+            payload,
+            last,
+            done,
+        } = part;
+        match self.raft.propose(now, vec![payload]) {
+            Ok(range) => self.pending.push_back(Pending {
+                first_index: range.first,
+                last_index: range.last,
+                what: Proposed::Import {
+                    name,
+                    last,
+                    answer: done,
+                },
+            }),
+            Err(refusal) => reply(done, Err(refusal.into())),
+        }
+    }
+
+    /// A quorum holds everything up to `index`.
+    fn commit(&mut self, index: Index) {
+        self.committed = self.committed.max(index);
+        while self
+            .pending
+            .front()
+            .is_some_and(|pending| pending.last_index <= index)
+        {
+            let Some(Pending {
+                first_index,
+                last_index,
+                what,
+            }) = self.pending.pop_front()
+            else {
+                return;
+            };
+            match what {
+                Proposed::Transaction {
+                    database,
+                    number,
+                    last_frame,
+                    db_size,
+                    placed,
+                } => {
+                    database.committed(number, last_frame, first_index, db_size);
+                    self.unbound.push_back(Unbound {
+                        first_index,
+                        last_index,
+                        database,
+                        placed,
+                    });
+                }
+                Proposed::Import {
+                    answer,
+                    last: false,
+                    ..
+                } => reply(answer, Ok(())),
+                Proposed::Import {
+                    name,
+                    answer,
+                    last: true,
+                } => {
+                    // The engine, if it has the database open, knows nothing of its new pages.
+                    self.registry.block(&name);
+                    self.imported.push_back((last_index, name, answer));
+                }
+            }
+        }
+    }
+
+    // ---- applying ----
+
+    fn apply(&mut self, now: u64, first: Index, last: Index, entries: Vec<Entry>) {
+        let followed = if entries.is_empty() {
+            let store = std::sync::Arc::clone(&self.store);
+            store.scan(first, last.saturating_add(1), |entry| self.follow(&entry))
+        } else {
+            entries.iter().try_for_each(|entry| self.follow(entry))
+        };
+        if let Err(error) = followed {
+            self.halt(now, format!("a committed entry cannot be applied: {error}"));
+            return;
+        }
+        self.applied = self.applied.max(last);
+        self.step(now, Input::Applied { index: last });
+        self.bind();
+        while self
+            .imported
+            .front()
+            .is_some_and(|(index, _, _)| *index <= self.applied)
+        {
+            if let Some((to, name, answer)) = self.imported.pop_front() {
+                self.next_token += 1;
+                self.imports.insert(self.next_token, answer);
+                self.send_job(Job::RedoOne {
+                    name,
+                    to,
+                    token: self.next_token,
+                });
+            }
+        }
+        if self.fresh_bytes >= self.checkpoint_bytes {
+            self.checkpoint();
+        }
+    }
+
+    fn follow(&mut self, entry: &Entry) -> Result<(), Error> {
+        self.fresh_bytes += entry.payload.len() as u64;
+        match entry.kind {
+            EntryKind::Noop => self.open.new_leader(),
+            EntryKind::Normal => self.open.follow(entry.index, &entry.payload)?,
+            EntryKind::Config => {}
+        }
+        Ok(())
+    }
+
+    /// Pages that are committed and in this node's log need not be in memory as well.
+    fn bind(&mut self) {
+        while self
+            .unbound
+            .front()
+            .is_some_and(|unbound| unbound.last_index <= self.applied)
+        {
+            let Some(unbound) = self.unbound.pop_front() else {
+                return;
+            };
+            let place = |placed: Placed| FramePlace {
+                index: unbound.first_index + u64::from(placed.part),
+                offset: placed.offset,
+                len: placed.len,
+                encoding: placed.encoding,
+            };
+            let places = unbound
+                .placed
+                .into_iter()
+                .map(|(frame, placed)| (frame, place(placed)));
+            unbound.database.sql.view().bind(places);
+        }
+    }
+
+    fn checkpoint(&mut self) {
+        if self.checkpointing || self.halted.is_some() {
+            return;
+        }
+        let job = match self.phase {
+            Phase::Following => Job::Redo {
+                to: self.applied,
+                term: self.term,
+            },
+            Phase::Serving => Job::Checkpoint {
+                databases: self.registry.all(),
+                applied: self.applied,
+                open_from: self.open.first(),
+            },
+            Phase::Settling | Phase::TakingOver => return,
+        };
+        self.fresh_bytes = 0;
+        self.checkpointing = true;
+        self.send_job(job);
+    }
+
+    /// The files hold everything up to `done`: the log may let go of what nobody else needs.
+    pub(super) fn purge(&mut self, done: Index) {
+        let kept_for_snapshots = self.sending.values().copied().min().unwrap_or(Index::MAX);
+        let limit = done.min(self.raft.purge_limit()).min(kept_for_snapshots);
+        if limit < self.store.log.first_index() {
+            return;
+        }
+        let known: Vec<_> = self
+            .configurations
+            .iter()
+            .filter(|(index, _)| *index <= limit)
+            .cloned()
+            .collect();
+        if let Err(error) = membership::save(self.store.directory(), &known) {
+            tracing::error!(%error, "the log is not shortened");
+            return;
+        }
+        self.send_work(Work::Purge {
+            first: limit.saturating_add(1),
+        });
+    }
+
+    /// The log begins with `first` now: of the configurations before it only the last is needed.
+    pub(super) fn drop_configurations(&mut self, first: Index) {
+        let before = self
+            .configurations
+            .partition_point(|(index, _)| *index < first);
+        self.configurations.drain(..before.saturating_sub(1));
+    }
+
+    fn read_log(&mut self, now: u64, token: u64, lo: Index, hi: Index, max_bytes: u64) {
+        let max_bytes = usize::try_from(max_bytes).unwrap_or(usize::MAX);
+        let entries = match self.store.log.read(lo, hi.saturating_add(1), max_bytes) {
+            Ok(records) => records.into_iter().map_while(crate::store::entry).collect(),
+            Err(error) if error.is_compacted() => Vec::new(),
+            Err(error) => {
+                tracing::error!(%error, "entries for a peer cannot be read");
+                Vec::new()
+            }
+        };
+        self.step(now, Input::LogRead { token, entries });
+    }
+
+    pub(super) fn begin_log_anew(&mut self, id: u64, next: u64, install: Box<snapshot::Install>) {
+        self.applied = self.applied.max(install.index());
+        self.committed = self.committed.max(install.index());
+        self.open.new_leader();
+        self.configurations = vec![install.configuration()];
+        self.fresh_bytes = 0;
+        self.send_work(Work::Reset { id, next, install });
+    }
+
+    // ---- leadership ----
+
+    fn state_changed(&mut self, state: State, term: Term, leader: Option<NodeId>) {
+        let led = self.phase != Phase::Following;
+        self.term = term;
+        self.leader = leader;
+        if state == State::Leader {
+            tracing::info!(term, "this node leads");
+        } else {
+            if let Some(leader) = leader {
+                tracing::info!(term, leader, "this node follows");
+            }
+            if led || !self.pending.is_empty() {
+                self.lose_leadership();
+            }
+        }
+    }
+
+    /// Closes everything that only a leader has, and tells those who wait.
+    pub(super) fn lose_leadership(&mut self) {
+        self.phase = Phase::Following;
+        for database in self.registry.close_all() {
+            database.commits.lose_from(0);
+        }
+        for pending in self.pending.drain(..) {
+            match pending.what {
+                Proposed::Transaction { database, .. } => database.commits.lose_from(0),
+                Proposed::Import { answer, .. } => reply(answer, Err(Error::LeadershipLost)),
+            }
+        }
+        self.unbound.clear();
+        for (_, _, answer) in self.imported.drain(..) {
+            // A quorum has it; only this node's own file is not complete yet.
+            reply(answer, Ok(()));
+        }
+        for answer in std::mem::take(&mut self.imports).into_values() {
+            reply(answer, Ok(()));
+        }
+        for answer in std::mem::take::<HashMap<u64, Answer>>(&mut self.confirms).into_values() {
+            reply(
+                answer,
+                Err(Refusal::NotLeader {
+                    leader: self.leader,
+                }
+                .into()),
+            );
+        }
+        self.fail_changes();
+    }
+
+    /// Closes the databases, but goes on leading: what was submitted may still be committed, and then the
+    /// node takes over from itself.
+    pub(super) fn stop_serving(&mut self) {
+        drop(self.registry.close_all());
+        if matches!(self.phase, Phase::Serving | Phase::TakingOver) {
+            self.phase = Phase::Settling;
+        }
+    }
+
+    fn continue_phase(&mut self) {
+        if self.phase == Phase::Settling
+            && self.raft.is_serving()
+            && self.pending.is_empty()
+            && self.unbound.is_empty()
+            && self.imported.is_empty()
+        {
+            self.phase = Phase::TakingOver;
+            self.checkpointing = true;
+            self.send_job(Job::Redo {
+                to: self.applied,
+                term: self.term,
+            });
+        }
+    }
+
+    pub(super) fn start_serving(&mut self, now: u64) {
+        tracing::info!(term = self.term, "serving");
+        self.phase = Phase::Serving;
+        self.registry.serve();
+        let (incarnation, address) = (self.store.incarnation(), self.address.clone());
+        self.readdress(now, self.id, incarnation, address);
+    }
+
+    fn confirmed(&mut self, token: u64, result: Result<(), Error>) {
+        if let Some(answer) = self.confirms.remove(&token) {
+            reply(answer, result);
+        }
+    }
+
+    pub(super) fn halt(&mut self, now: u64, reason: String) {
+        if self.halted.is_none() {
+            tracing::error!(%reason, "this node takes no further part until it is started again");
+            self.halted = Some(reason);
+            self.lose_leadership();
+            self.step(now, Input::StorageFailed);
+        }
+    }
+
+    fn publish(&mut self) {
+        let leads = self.raft.is_leader();
+        let serves = self.phase == Phase::Serving;
+        let leader = self.leader.filter(|_| self.halted.is_none());
+        let configuration = self.raft.configuration();
+        let address = |id| {
+            configuration
+                .and_then(|now| now.member(id))
+                .map(|m| m.address.clone())
+        };
+        let (term, last) = (self.term, self.raft.last_index());
+        let (committed, applied) = (self.committed, self.applied);
+        let halted = &self.halted;
+        self.published.send_if_modified(|status| {
+            status.committed = committed;
+            status.applied = applied;
+            status.last = last;
+            let known = status.leader.as_ref().map(|(id, _)| *id);
+            let members_changed = status.configuration.as_ref() != configuration;
+            let changed = status.term != term
+                || status.leads != leads
+                || status.serves != serves
+                || known != leader
+                || members_changed
+                || status.halted != *halted;
+            if changed {
+                status.term = term;
+                status.leads = leads;
+                status.serves = serves;
+                if members_changed {
+                    status.configuration = configuration.cloned();
+                }
+                status.leader = leader.map(|id| (id, address(id).unwrap_or_default()));
+                status.halted.clone_from(halted);
+            }
+            changed
+        });
+    }
+}

@@ -1,0 +1,164 @@
+//! The replica's thread: events in, the core's actions out.
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use ferrolite_consensus::Event as Input;
+
+use super::{Phase, Replica};
+use crate::checkpoint::{Job, Outcome};
+use crate::handle::Event;
+use crate::log_writer::Stored;
+use crate::peers::Peers;
+use crate::snapshot::ChunkWritten;
+
+/// So many events are taken at once, so that time and peers get their turn under any load.
+const EVENTS_AT_ONCE: usize = 256;
+/// The longest sleep: things like a retried change are looked at that often.
+const LONGEST_SLEEP: Duration = Duration::from_millis(50);
+
+/// Runs the replica until it is told to stop.
+pub(crate) fn run(mut replica: Replica, happened: &Receiver<Event>, mut peers: Peers) {
+    let start = Instant::now();
+    replica.act(0, &mut peers);
+    loop {
+        let now = elapsed_ms(start);
+        let due = Duration::from_millis(replica.raft.deadline().saturating_sub(now));
+        match happened.recv_timeout(due.min(LONGEST_SLEEP)) {
+            Ok(event) => {
+                let now = elapsed_ms(start);
+                replica.handle(now, event);
+                for event in happened.try_iter().take(EVENTS_AT_ONCE) {
+                    replica.handle(now, event);
+                }
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => break,
+        }
+        let now = elapsed_ms(start);
+        replica.step(now, Input::Tick);
+        replica.act(now, &mut peers);
+        if replica.stopping {
+            break;
+        }
+    }
+    replica.close();
+}
+
+fn elapsed_ms(start: Instant) -> u64 {
+    u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX)
+}
+
+impl Replica {
+    pub(super) fn step(&mut self, now: u64, input: Input) {
+        self.raft.step(now, input);
+    }
+
+    fn handle(&mut self, now: u64, event: Event) {
+        match event {
+            Event::Peer(message) => self.step(now, Input::Message(message)),
+            Event::PeerAt {
+                id,
+                incarnation,
+                address,
+            } => self.readdress(now, id, incarnation, address),
+            Event::Unreachable(peer) => self.step(now, Input::PeerUnreachable { peer }),
+            Event::Submit(submission) => self.submit(now, submission),
+            Event::Import(part) => self.import(now, part),
+            Event::Confirm(answer) => {
+                self.next_token += 1;
+                self.confirms.insert(self.next_token, answer);
+                self.step(
+                    now,
+                    Input::Read {
+                        token: self.next_token,
+                    },
+                );
+            }
+            Event::Change(change, answer) => self.queue_change(now, change, answer),
+            Event::Transfer(target, answer) => self.transfer(now, target, answer),
+            Event::Weight(weight) => self.raft.set_weight(weight),
+            Event::Stored(stored) => self.stored(now, stored),
+            Event::Checkpointed(outcome) => self.checkpointed(now, outcome),
+            Event::EngineFailed(reason) => {
+                tracing::error!(%reason, "the SQL engine failed; all databases are closed and opened anew");
+                self.stop_serving();
+            }
+            Event::Stop => self.stopping = true,
+        }
+    }
+
+    fn stored(&mut self, now: u64, stored: Stored) {
+        match stored {
+            Stored::Appended { seq, index, term } => {
+                self.step(now, Input::Persisted { seq, index, term })
+            }
+            Stored::HardState { seq } => self.step(now, Input::HardStateSaved { seq }),
+            Stored::Purged { first } => {
+                self.drop_configurations(first);
+                self.step(now, Input::LogPurged { first });
+            }
+            Stored::Reset { id, next } => self.step(now, Input::SnapshotWritten { id, next }),
+            Stored::Failed(reason) => self.halt(now, reason),
+        }
+    }
+
+    fn checkpointed(&mut self, now: u64, outcome: Outcome) {
+        match outcome {
+            Outcome::Redone { done, term } => {
+                self.checkpointing = false;
+                if self.phase == Phase::TakingOver && term == self.term {
+                    self.start_serving(now);
+                }
+                self.purge(done);
+            }
+            Outcome::Checkpointed { done } => {
+                self.checkpointing = false;
+                self.purge(done);
+            }
+            Outcome::RedoneOne { name, token } => {
+                self.registry.release(&name);
+                if let Some(answer) = self.imports.remove(&token) {
+                    super::reply(answer, Ok(()));
+                }
+            }
+            Outcome::Read(chunk) => match self.raft.snapshot_meta(chunk.id, chunk.index) {
+                Some(meta) => {
+                    self.sending.insert(chunk.id, chunk.index);
+                    self.step(
+                        now,
+                        Input::SnapshotRead {
+                            token: chunk.token,
+                            meta,
+                            offset: chunk.offset,
+                            data: chunk.data,
+                            done: chunk.done,
+                        },
+                    );
+                }
+                None => self.step(now, Input::SnapshotUnavailable { token: chunk.token }),
+            },
+            Outcome::Written(written) => match written {
+                ChunkWritten::Kept { id, next } => {
+                    self.step(now, Input::SnapshotWritten { id, next })
+                }
+                ChunkWritten::Refused { id } => self.step(now, Input::SnapshotRefused { id }),
+                ChunkWritten::Ready { id, next, install } => self.begin_log_anew(id, next, install),
+            },
+            Outcome::Failed(reason) => self.halt(now, reason),
+        }
+    }
+
+    /// The last thing: databases closed, everything committed in the files, both threads done.
+    fn close(mut self) {
+        self.lose_leadership();
+        if self.halted.is_none() {
+            self.send_job(Job::Redo {
+                to: self.applied,
+                term: self.term,
+            });
+        }
+        // With their senders gone both threads finish what they have, and end.
+        drop(self);
+    }
+}

@@ -1,0 +1,333 @@
+//! Snapshots: the database files, sent while they are in use, and installed by one switch.
+//!
+//! A snapshot claims to be of the log index up to which the files were complete when it was begun. While it
+//! is sent, checkpoints go on, so that some of its pages are newer. That does no harm, because pages are
+//! images: the receiver gets the entries from that index on anyway, and writing them over the files brings
+//! every page to one state. It only has to be far enough in the log before it opens the files, and how far
+//! that is, the end of the stream says.
+//!
+//! ```text
+//! stream    the page store's stream of database files, then one last chunk:
+//! trailer   "FRLTSNAP" · u64 index up to which pages may be newer · u32 CRC-32 of the sixteen bytes before
+//! ```
+//!
+//! The receiver collects the files aside. Once all are there and on disk, a durable note says so, and from
+//! then on the snapshot *will* be installed, by this process or the next: the files are moved into place,
+//! the members and the mark are saved, the log begins anew after the snapshot, the note is removed.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::{Buf, BufMut, Bytes};
+use ferrolite_consensus::{Configuration, Index, NodeId, Position, SnapshotMeta};
+use ferrolite_pager::{PendingInstall, SnapshotSink, SnapshotSource};
+
+use crate::error::Error;
+use crate::membership;
+use crate::store::Store;
+
+const TRAILER_MAGIC: &[u8; 8] = b"FRLTSNAP";
+const TRAILER_BYTES: usize = 20;
+/// Snapshots that are sent at one time; the oldest gives way.
+const MAX_SENDING: usize = 4;
+
+/// A chunk that a peer wants.
+#[derive(Debug)]
+pub(crate) struct Read {
+    pub(crate) token: u64,
+    pub(crate) peer: NodeId,
+    pub(crate) id: Option<u64>,
+    pub(crate) offset: u64,
+    pub(crate) max_bytes: u64,
+}
+
+/// The chunk.
+#[derive(Debug)]
+pub(crate) struct ChunkRead {
+    pub(crate) token: u64,
+    pub(crate) id: u64,
+    /// The log index that the snapshot is of.
+    pub(crate) index: Index,
+    pub(crate) offset: u64,
+    pub(crate) data: Bytes,
+    pub(crate) done: bool,
+}
+
+/// A chunk that the leader sent.
+#[derive(Debug)]
+pub(crate) struct Write {
+    pub(crate) meta: SnapshotMeta,
+    pub(crate) offset: u64,
+    pub(crate) data: Bytes,
+    pub(crate) done: bool,
+}
+
+/// What became of it.
+#[derive(Debug)]
+pub(crate) enum ChunkWritten {
+    /// It is kept; the next one begins there.
+    Kept { id: u64, next: u64 },
+    /// It makes no sense.
+    Refused { id: u64 },
+    /// It was the last; the files are in place, and the log is to begin anew after the snapshot.
+    Ready {
+        id: u64,
+        next: u64,
+        install: Box<Install>,
+    },
+}
+
+#[derive(Debug)]
+struct Sending {
+    index: Index,
+    source: SnapshotSource,
+}
+
+/// The snapshots under way.
+#[derive(Debug)]
+pub(crate) struct Snapshots {
+    store: Arc<Store>,
+    sending: HashMap<u64, Sending>,
+    next_id: u64,
+    receiving: Option<(u64, SnapshotSink)>,
+}
+
+impl Snapshots {
+    pub(crate) fn new(store: Arc<Store>) -> Self {
+        // Ids of this process must not be those of the one before it, whose streams a peer may remember.
+        let next_id = store.process_id() << 20;
+        Self {
+            store,
+            sending: HashMap::new(),
+            next_id,
+            receiving: None,
+        }
+    }
+
+    pub(crate) fn read(&mut self, read: Read) -> Result<ChunkRead, Error> {
+        let known = read.id.filter(|id| self.sending.contains_key(id));
+        let (id, offset) = match known {
+            Some(id) => (id, read.offset),
+            None => (self.begin(read.peer)?, 0),
+        };
+        let Some(sending) = self.sending.get(&id) else {
+            return Err(Error::Stopped);
+        };
+        let index = sending.index;
+        if offset >= sending.source.len() {
+            let mut trailer = Vec::with_capacity(TRAILER_BYTES);
+            trailer.put_slice(TRAILER_MAGIC);
+            trailer.put_u64_le(self.store.mark.target());
+            trailer.put_u32_le(crc32fast::hash(&trailer));
+            let data = Bytes::from(trailer);
+            return Ok(ChunkRead {
+                token: read.token,
+                id,
+                index,
+                offset,
+                data,
+                done: true,
+            });
+        }
+        let max = usize::try_from(read.max_bytes).unwrap_or(usize::MAX);
+        let (data, _) = sending
+            .source
+            .read(offset, max)
+            .map_err(|error| Error::io("reading a database file for a snapshot", error))?;
+        Ok(ChunkRead {
+            token: read.token,
+            id,
+            index,
+            offset,
+            data: Bytes::from(data),
+            done: false,
+        })
+    }
+
+    fn begin(&mut self, peer: NodeId) -> Result<u64, Error> {
+        if self.sending.len() >= MAX_SENDING
+            && let Some(oldest) = self.sending.keys().min().copied()
+        {
+            self.sending.remove(&oldest);
+        }
+        let index = self.store.mark.done();
+        let mut files = Vec::new();
+        for (name, bytes) in self.store.list()? {
+            let pages =
+                u32::try_from(bytes.div_ceil(u64::from(self.store.page_size))).unwrap_or(u32::MAX);
+            files.push((name.clone(), self.store.file(&name)?, pages));
+        }
+        let source = SnapshotSource::new(files, self.store.page_size)?;
+        self.next_id += 1;
+        tracing::info!(peer, index, bytes = source.len(), "sending a snapshot");
+        self.sending.insert(self.next_id, Sending { index, source });
+        Ok(self.next_id)
+    }
+
+    pub(crate) fn close(&mut self, id: u64) {
+        self.sending.remove(&id);
+    }
+
+    pub(crate) fn write(&mut self, write: Write) -> Result<ChunkWritten, Error> {
+        let id = write.meta.id;
+        if write.offset == 0 {
+            tracing::info!(index = write.meta.position.index, "receiving a snapshot");
+            self.receiving = Some((id, SnapshotSink::begin(&self.store.incoming, id)?));
+        }
+        let Some((_, sink)) = self
+            .receiving
+            .as_mut()
+            .filter(|(receiving, _)| *receiving == id)
+        else {
+            return Ok(ChunkWritten::Refused { id });
+        };
+        let next = write.offset + write.data.len() as u64;
+        if !write.done {
+            return match sink.write(write.offset, &write.data) {
+                Ok(()) => Ok(ChunkWritten::Kept { id, next }),
+                Err(error) if error.is_corrupt() => {
+                    tracing::warn!(%error, "a chunk of a snapshot makes no sense; it starts over");
+                    self.receiving = None;
+                    Ok(ChunkWritten::Refused { id })
+                }
+                Err(error) => Err(error.into()),
+            };
+        }
+        let (Some(newest), Some((_, sink))) = (trailer(&write.data), self.receiving.take()) else {
+            return Ok(ChunkWritten::Refused { id });
+        };
+        let note = Note {
+            meta: write.meta,
+            newest,
+        };
+        match sink.finish(&note.encode()) {
+            Ok(()) => {}
+            Err(error) if error.is_corrupt() => {
+                tracing::warn!(%error, "a snapshot is not complete; it starts over");
+                return Ok(ChunkWritten::Refused { id });
+            }
+            Err(error) => return Err(error.into()),
+        }
+        let install = Install::pending(&self.store)?.ok_or(Error::Stopped)?;
+        install.put_in_place(&self.store)?;
+        Ok(ChunkWritten::Ready {
+            id,
+            next,
+            install: Box::new(install),
+        })
+    }
+}
+
+fn trailer(mut bytes: &[u8]) -> Option<Index> {
+    let checked = bytes.get(..16)?;
+    let crc = crc32fast::hash(checked);
+    bytes = bytes.strip_prefix(TRAILER_MAGIC)?;
+    let newest = bytes.try_get_u64_le().ok()?;
+    (bytes.try_get_u32_le().ok()? == crc && bytes.is_empty()).then_some(newest)
+}
+
+/// What is noted about a snapshot that will be installed.
+#[derive(Debug)]
+struct Note {
+    meta: SnapshotMeta,
+    newest: Index,
+}
+
+impl Note {
+    fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        for number in [
+            1,
+            self.meta.id,
+            self.meta.position.index,
+            self.meta.position.term,
+            self.newest,
+            self.meta.configuration_index,
+        ] {
+            out.put_u64_le(number);
+        }
+        out.put_slice(&self.meta.configuration.encode());
+        out
+    }
+
+    fn decode(mut bytes: &[u8]) -> Option<Self> {
+        let mut number = || bytes.try_get_u64_le().ok();
+        if number()? != 1 {
+            return None;
+        }
+        let (id, index, term) = (number()?, number()?, number()?);
+        let (newest, configuration_index) = (number()?, number()?);
+        let configuration = Configuration::decode(bytes).ok()?;
+        let position = Position::new(index, term);
+        Some(Self {
+            meta: SnapshotMeta {
+                id,
+                position,
+                configuration_index,
+                configuration,
+            },
+            newest,
+        })
+    }
+}
+
+/// A complete snapshot that waits for its installation to be finished.
+#[derive(Debug)]
+pub(crate) struct Install {
+    pending: PendingInstall,
+    note: Note,
+}
+
+impl Install {
+    /// The one that there is, if there is one.
+    pub(crate) fn pending(store: &Store) -> Result<Option<Self>, Error> {
+        let Some(pending) = ferrolite_pager::pending_install(&store.incoming)? else {
+            return Ok(None);
+        };
+        let note = Note::decode(pending.meta()).ok_or_else(|| ferrolite_wal::Error::Damaged {
+            file: store.incoming.display().to_string(),
+            offset: 0,
+            index: None,
+            term: None,
+        })?;
+        Ok(Some(Self { pending, note }))
+    }
+
+    /// Moves the files into place, and saves members and mark. Doing it again changes nothing.
+    pub(crate) fn put_in_place(&self, store: &Store) -> Result<(), Error> {
+        self.pending.apply(&store.databases)?;
+        store.forget_files();
+        let meta = &self.note.meta;
+        membership::save(
+            store.directory(),
+            &[(meta.configuration_index, meta.configuration.clone())],
+        )?;
+        store.mark.install(
+            meta.position.index,
+            self.note.newest.max(meta.position.index),
+        )?;
+        Ok(())
+    }
+
+    /// The log index that the snapshot is of.
+    pub(crate) fn index(&self) -> Index {
+        self.note.meta.position.index
+    }
+
+    /// The members at that index, and the index of their entry.
+    pub(crate) fn configuration(&self) -> (Index, Configuration) {
+        (
+            self.note.meta.configuration_index,
+            self.note.meta.configuration.clone(),
+        )
+    }
+
+    /// Begins the log anew after the snapshot, and forgets the note.
+    pub(crate) fn finish(self, store: &Store) -> Result<(), Error> {
+        let position = self.note.meta.position;
+        store.log.reset(position.index, position.term)?;
+        self.pending.clear()?;
+        tracing::info!(index = position.index, "a snapshot was installed");
+        Ok(())
+    }
+}

@@ -1,0 +1,372 @@
+//! Everything that a node keeps on disk, opened and checked.
+//!
+//! ```text
+//! DIR/            lock, identity (node, incarnation), hard state (term, vote, cluster), checkpoint mark
+//! DIR/log/        the log's segments
+//! DIR/databases/  one ordinary SQLite file a database
+//! DIR/incoming/   a snapshot that is being received
+//! ```
+//!
+//! # What is where
+//!
+//! The checkpoint mark says `done`: the database files hold everything up to that log index. Everything
+//! after it is in the log. While a checkpoint runs, the files may already hold pages up to the mark's
+//! `target`; those entries are committed, and writing their pages again changes nothing. So a start brings
+//! the files to one state by writing the pages of the entries from `done` to `target` once more, and goes on
+//! from there like any follower.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ferrolite_consensus as consensus;
+use ferrolite_consensus::{
+    Configuration, Entry, EntryKind, HardState, Member, Position, Recovered, Role,
+};
+use ferrolite_pager::{CheckpointMark, PageFile};
+use ferrolite_sql::Database;
+use ferrolite_wal::backend::DirBackend;
+use ferrolite_wal::frames::TransactionId;
+use ferrolite_wal::slot::{SlotFile, SlotKind};
+use ferrolite_wal::view::WalView;
+use ferrolite_wal::{Log, LogOptions, Record};
+
+use crate::error::Error;
+use crate::membership;
+use crate::options::Options;
+use crate::pages::{LogPages, TransactionIds};
+use crate::snapshot::Install;
+
+const IDENTITY: SlotKind = SlotKind {
+    name: "identity",
+    magic: *b"FRLT-id\0",
+    version: 1,
+};
+const HARD_STATE: SlotKind = SlotKind {
+    name: "hard-state",
+    magic: *b"FRLT-hs\0",
+    version: 1,
+};
+/// How much of the log is read at once when it is scanned.
+const SCAN_BYTES: usize = 4 << 20;
+
+/// See the [module](self).
+#[derive(Debug)]
+pub(crate) struct Store {
+    pub(crate) log: Arc<Log>,
+    pub(crate) mark: CheckpointMark,
+    pub(crate) databases: PathBuf,
+    pub(crate) incoming: PathBuf,
+    pub(crate) page_size: u32,
+    incarnation: u64,
+    hard_state: SlotFile,
+    files: Mutex<HashMap<String, Arc<PageFile>>>,
+    ids: TransactionIds,
+    process_id: u64,
+    max_transaction_bytes: u64,
+    /// Holds the lock on the directory for as long as the store lives.
+    root: DirBackend,
+}
+
+/// What the consensus needs to know about the past.
+#[derive(Debug)]
+pub(crate) struct Past {
+    pub(crate) recovered: Recovered,
+}
+
+impl Past {
+    /// Whether the node has never belonged to a cluster.
+    pub(crate) fn is_fresh(&self) -> bool {
+        self.recovered.hard_state.cluster == 0 && self.recovered.last_index == 0
+    }
+
+    pub(crate) fn cluster(&self) -> u128 {
+        self.recovered.hard_state.cluster
+    }
+}
+
+impl Store {
+    /// Opens the data directory of node `id`, or makes one.
+    pub(crate) fn open(
+        directory: &Path,
+        id: u64,
+        options: &Options,
+    ) -> Result<(Self, Past), Error> {
+        std::fs::create_dir_all(directory).map_err(|error| {
+            ferrolite_wal::Error::at("create", &directory.display().to_string(), error)
+        })?;
+        let root = DirBackend::open(directory)?;
+        let incarnation = identify(&root, id)?;
+        let (hard_state, state) = open_hard_state(&root)?;
+        let (log, recovery) =
+            Log::open(Arc::new(root.subdirectory("log")?), LogOptions::default())?;
+        if recovery.torn_bytes > 0 {
+            tracing::info!(
+                bytes = recovery.torn_bytes,
+                "cut off a write to the log that had not finished"
+            );
+        }
+        for damage in &recovery.damaged {
+            tracing::error!(
+                ?damage,
+                "the log is damaged; it will be fetched again from other nodes"
+            );
+        }
+        let process_id = random_u64()?;
+        let mark = CheckpointMark::open(&root)?;
+        let databases = directory.join("databases");
+        let incoming = directory.join("incoming");
+        std::fs::create_dir_all(&databases)
+            .map_err(|error| Error::io(format!("creating {}", databases.display()), error))?;
+        let store = Self {
+            log: Arc::new(log),
+            mark,
+            databases,
+            incoming,
+            page_size: options.page_size,
+            incarnation,
+            hard_state,
+            files: Mutex::default(),
+            ids: TransactionIds::new(process_id),
+            process_id,
+            max_transaction_bytes: options.max_transaction_bytes,
+            root,
+        };
+        if let Some(install) = Install::pending(&store)? {
+            tracing::info!("finishing the installation of a snapshot");
+            install.put_in_place(&store)?;
+            install.finish(&store)?;
+        }
+        store.redo_interrupted_checkpoint()?;
+        let past = store.past(state)?;
+        Ok((store, past))
+    }
+}
+
+/// Checks that the directory is node `id`'s, or makes it so; returns its incarnation.
+fn identify(root: &DirBackend, id: u64) -> Result<u64, Error> {
+    if let Some((_, payload)) = SlotFile::open(root, IDENTITY)? {
+        let (Some(found), Some(incarnation)) = (u64_at(&payload, 0), u64_at(&payload, 8)) else {
+            return Err(damaged(IDENTITY.name).into());
+        };
+        if found != id {
+            return Err(ferrolite_wal::Error::WrongNode {
+                found,
+                expected: id,
+            }
+            .into());
+        }
+        return Ok(incarnation);
+    }
+    let incarnation = random_u64()?.max(1);
+    let payload = [id.to_le_bytes(), incarnation.to_le_bytes()].concat();
+    SlotFile::create(root, IDENTITY, &payload)?;
+    Ok(incarnation)
+}
+
+fn open_hard_state(root: &DirBackend) -> Result<(SlotFile, HardState), Error> {
+    match SlotFile::open(root, HARD_STATE)? {
+        Some((slot, payload)) => {
+            let state = HardState::decode(&payload).map_err(|_| damaged(HARD_STATE.name))?;
+            Ok((slot, state))
+        }
+        None => {
+            let state = HardState::default();
+            Ok((SlotFile::create(root, HARD_STATE, &state.encode())?, state))
+        }
+    }
+}
+
+fn damaged(file: &str) -> ferrolite_wal::Error {
+    ferrolite_wal::Error::Damaged {
+        file: file.to_owned(),
+        offset: 0,
+        index: None,
+        term: None,
+    }
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
+    Some(u64::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
+}
+
+pub(crate) fn random_u64() -> Result<u64, Error> {
+    getrandom::u64()
+        .map_err(|error| Error::Options(format!("the system gives no random numbers: {error}")))
+}
+
+/// A log record as the consensus knows it; `None` for a kind that this program does not know.
+pub(crate) fn entry(record: Record) -> Option<Entry> {
+    Some(Entry {
+        index: record.index,
+        term: record.term,
+        kind: EntryKind::from_byte(record.kind)?,
+        payload: record.payload,
+    })
+}
+
+impl Store {
+    fn past(&self, hard_state: HardState) -> Result<Past, Error> {
+        let (boundary_index, boundary_term) = self.log.base();
+        let mut recovered = Recovered::empty();
+        recovered.hard_state = hard_state;
+        recovered.boundary = Position::new(boundary_index, boundary_term);
+        recovered.last_index = boundary_index;
+        let known = membership::load(self.directory())?;
+        recovered.configuration = known
+            .into_iter()
+            .rev()
+            .find(|(index, _)| *index <= boundary_index);
+        recovered.applied = self.mark.done();
+        recovered.damaged_from = self.log.damaged().first().map(|damage| damage.first);
+        let last = self.log.last_index();
+        let end = recovered
+            .damaged_from
+            .unwrap_or(u64::MAX)
+            .min(last.saturating_add(1));
+        self.scan(boundary_index.saturating_add(1), end, |entry| {
+            recovered.push(&entry)?;
+            Ok(())
+        })?;
+        if recovered.damaged_from.is_some() {
+            recovered.last_index = last.max(recovered.last_index);
+            recovered.terms = self
+                .log
+                .term_runs()
+                .into_iter()
+                .map(|run| consensus::TermRun {
+                    first: run.first_index,
+                    term: run.term,
+                })
+                .collect();
+        }
+        Ok(Past { recovered })
+    }
+
+    /// Gives the entries from `lo` up to, not including, `hi` to `visit`, in order.
+    pub(crate) fn scan(
+        &self,
+        lo: u64,
+        hi: u64,
+        mut visit: impl FnMut(Entry) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let mut next = lo;
+        while next < hi {
+            let records = self.log.read(next, hi, SCAN_BYTES)?;
+            if records.is_empty() {
+                return Err(ferrolite_wal::Error::PastEnd {
+                    index: next,
+                    last: self.log.last_index(),
+                }
+                .into());
+            }
+            for record in records {
+                next = record.index.saturating_add(1);
+                let entry = entry(record).ok_or(consensus::Error::InvalidRecovery(
+                    "the log holds an entry of a kind that this program does not know",
+                ))?;
+                visit(entry)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes this node the founder and only member of a new cluster.
+    pub(crate) fn found_cluster(
+        &self,
+        id: u64,
+        address: &str,
+        bootstrap: impl Fn(u128, &Configuration) -> (HardState, Entry),
+    ) -> Result<Past, Error> {
+        let member = Member::new(id, Role::Voter, address).with_incarnation(self.incarnation);
+        let configuration = Configuration::new(vec![member]).map_err(consensus::Error::from)?;
+        let cluster = u128::from(random_u64()?) << 64 | u128::from(random_u64()?.max(1));
+        let (state, first) = bootstrap(cluster, &configuration);
+        // The entry first: a crash in between leaves a directory without a cluster, which founds one again.
+        self.log.append(&[Record {
+            index: first.index,
+            term: first.term,
+            kind: first.kind.to_byte(),
+            payload: first.payload.clone(),
+        }])?;
+        self.log.sync()?;
+        self.save_hard_state(&state)?;
+        Ok(Past {
+            recovered: Recovered::from_entries(state, &[first], 0)?,
+        })
+    }
+
+    pub(crate) fn incarnation(&self) -> u64 {
+        self.incarnation
+    }
+
+    /// A random number of this process.
+    pub(crate) fn process_id(&self) -> u64 {
+        self.process_id
+    }
+
+    pub(crate) fn next_transaction(&self) -> TransactionId {
+        self.ids.next()
+    }
+
+    /// The data directory.
+    pub(crate) fn directory(&self) -> &Path {
+        self.root.path()
+    }
+
+    pub(crate) fn save_hard_state(&self, state: &HardState) -> Result<(), ferrolite_wal::Error> {
+        self.hard_state.save(&state.encode())
+    }
+
+    /// The file of the database `name`, made if there is none.
+    pub(crate) fn file(&self, name: &str) -> Result<Arc<PageFile>, Error> {
+        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(file) = files.get(name) {
+            return Ok(Arc::clone(file));
+        }
+        let file = Arc::new(PageFile::open(
+            &self.databases.join(ferrolite_pager::file_name(name)?),
+        )?);
+        files.insert(name.to_owned(), Arc::clone(&file));
+        Ok(file)
+    }
+
+    /// Forgets the open files, because a snapshot has replaced them.
+    pub(crate) fn forget_files(&self) {
+        self.files
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
+    }
+
+    /// Names and sizes in bytes of the databases that have a page.
+    pub(crate) fn list(&self) -> Result<Vec<(String, u64)>, Error> {
+        let unable = |error| Error::io(format!("reading {}", self.databases.display()), error);
+        let mut found = Vec::new();
+        for item in std::fs::read_dir(&self.databases).map_err(unable)? {
+            let item = item.map_err(unable)?;
+            let name = item
+                .file_name()
+                .to_str()
+                .and_then(ferrolite_pager::database_name);
+            let len = item.metadata().map_err(unable)?.len();
+            if let Some(name) = name.filter(|_| len > 0) {
+                found.push((name, len));
+            }
+        }
+        found.sort();
+        Ok(found)
+    }
+
+    /// Opens the SQL engine on the database `name`, whose file holds everything committed.
+    pub(crate) fn open_engine(&self, name: &str) -> Result<Arc<Database>, ferrolite_sql::Error> {
+        let unable = |error: Error| ferrolite_sql::Error::io(&error.to_string());
+        let file = self.file(name).map_err(unable)?;
+        let source = LogPages::new(Arc::clone(&self.log), Arc::clone(&file), self.page_size);
+        let view = WalView::new(self.page_size, self.max_transaction_bytes, Box::new(source));
+        let path = self
+            .databases
+            .join(ferrolite_pager::file_name(name).map_err(|e| unable(e.into()))?);
+        Database::open(&path.display().to_string(), file, Arc::new(view))
+    }
+}
