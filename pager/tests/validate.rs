@@ -261,6 +261,21 @@ fn damage_is_named() {
             |b| number(b, at(7), 9),
             "page 7: an overflow chain goes on behind its content",
         ),
+        // A record's header that goes on in the chain, where it says other values; and one too long for any.
+        (
+            |b| {
+                let begin = at(5) - 46;
+                b[begin + 3] = 60;
+            },
+            "page 4: the values do not fill the record",
+        ),
+        (
+            |b| {
+                let begin = at(5) - 46;
+                b[begin + 3..begin + 5].copy_from_slice(&[0x88, 0]);
+            },
+            "page 4: the record is shorter than its header",
+        ),
         // The free list.
         (
             |b| number(b, 36, 3),
@@ -364,6 +379,36 @@ fn deeper(bytes: &mut [u8]) {
     page(bytes, 2, 5, &[separator(9, 15)], 4);
     page(bytes, 9, 5, &[separator(3, 10)], 8);
     page(bytes, 8, 13, &[empty(12)], 0);
+}
+
+/// The header of a record with more columns than a page has bytes goes on in overflow pages, and is read there.
+#[test]
+fn wide_records_are_checked() {
+    let wide = |last_type: u8| {
+        // 600 columns that are NULL, and the last one.
+        let mut record = vec![0x84, 0x5b];
+        record.resize(602, 0);
+        record.push(last_type);
+        record.push(7);
+        let mut bytes = build();
+        // 96 bytes stay in the page, the 508 others fill one of the chain.
+        let cell = [&[0x84, 0x5c, 20][..], &record[..96], &[0, 0, 0, 6]].concat();
+        page(&mut bytes, 4, 13, &[cell], 0);
+        bytes[at(6)..at(7)].fill(0);
+        bytes[at(6) + 4..at(7)].copy_from_slice(&record[96..]);
+        // The page 7 is now free.
+        number(&mut bytes, at(8) + 4, 2);
+        number(&mut bytes, at(8) + 12, 7);
+        number(&mut bytes, 36, 3);
+        validate::examine(bytes.as_slice()).unwrap().problems
+    };
+    assert_eq!(wide(1), []);
+    let problems = wide(2);
+    assert_eq!(problems.len(), 1);
+    assert_eq!(
+        problems[0].to_string(),
+        "page 4: the values do not fill the record"
+    );
 }
 
 /// What an auto-vacuum database says twice has to agree.

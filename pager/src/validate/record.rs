@@ -18,29 +18,31 @@ pub(super) fn varint(bytes: &[u8], at: usize) -> Option<(u64, usize)> {
     None
 }
 
-/// Walks the header of a record of `total` bytes whose first ones are `bytes`, and calls `column` with number, type and
-/// place of each value. Checks that the values fill the record. A header that goes on behind `bytes` is left
-/// alone.
+/// Most bytes of a record's header that SQLite takes: nine for each of as many columns as there can be.
+const MAX_HEADER_BYTES: u64 = 98_307;
+
+/// How many of a record's first bytes are needed for its header, when it has `total` bytes and begins with `bytes`.
+pub(super) fn header_bytes(bytes: &[u8], total: u64) -> Result<usize, &'static str> {
+    let (header, _) = varint(bytes, 0).ok_or("the record is shorter than its header")?;
+    if header > total {
+        return Err("the record is shorter than its header");
+    }
+    if header > MAX_HEADER_BYTES {
+        return Err("the record has more columns than any");
+    }
+    usize::try_from(header).map_err(|_| "the record has more columns than any")
+}
+
+/// Walks the header of a record of `total` bytes, whose first ones are `bytes`, with the header at least, and calls
+/// `column` with number, type and place of each value. Checks that the values fill the record.
 pub(super) fn columns(
     bytes: &[u8],
     total: u64,
     mut column: impl FnMut(usize, u64, Range<u64>),
 ) -> Result<(), &'static str> {
     let cut_off = "the record is shorter than its header";
-    let (header, mut at) = match varint(bytes, 0) {
-        Some(found) => found,
-        None if bytes.len() as u64 == total => return Err(cut_off),
-        None => return Ok(()),
-    };
-    if header > total {
-        return Err(cut_off);
-    }
-    let Some(types) = usize::try_from(header)
-        .ok()
-        .and_then(|len| bytes.get(..len))
-    else {
-        return Ok(()); // it goes on in an overflow page
-    };
+    let types = bytes.get(..header_bytes(bytes, total)?).ok_or(cut_off)?;
+    let (header, mut at) = varint(bytes, 0).ok_or(cut_off)?;
     let mut begin = header;
     let mut number = 0;
     while at < types.len() {

@@ -83,7 +83,7 @@ pub(super) fn walk(
             if let Some(payload) = &cell.payload {
                 let local = bytes.get(payload.local.clone()).unwrap_or_default();
                 let mut sound = overflow(survey, visit.page, payload)?;
-                if let Err(description) = record::columns(local, payload.total, |_, _, _| {}) {
+                if sound && let Err(description) = check_record(survey, local, payload)? {
                     survey.problem(visit.page, description);
                     sound = false;
                 }
@@ -162,6 +162,23 @@ fn overflow(survey: &mut Survey<'_>, page: u32, payload: &Payload) -> Result<boo
         survey.problem(from, "an overflow chain goes on behind its content");
     }
     Ok(next == 0)
+}
+
+/// Whether a record is what its header says; the header alone may go on in overflow pages, which were found sound.
+fn check_record(
+    survey: &Survey<'_>,
+    local: &[u8],
+    payload: &Payload,
+) -> Result<Result<(), &'static str>, Error> {
+    let needed = match record::header_bytes(local, payload.total) {
+        Ok(needed) => needed,
+        Err(description) => return Ok(Err(description)),
+    };
+    if needed <= local.len() {
+        return Ok(record::columns(local, payload.total, |_, _, _| {}));
+    }
+    let header = gather(survey, local, payload, needed)?;
+    Ok(record::columns(&header, payload.total, |_, _, _| {}))
 }
 
 /// Pages that the part of a payload takes that is not in its cell.

@@ -9,7 +9,7 @@
 //! | 8, 9 | the free list: a trunk, and its leaf |
 
 pub const PAGE: usize = 512;
-/// The page of the database in which this page begins, counted from 1, in bytes.
+/// Where this page, counted from 1, begins in the file.
 pub fn at(page: usize) -> usize {
     (page - 1) * PAGE
 }
@@ -24,13 +24,14 @@ pub fn varint(value: u64) -> Vec<u8> {
     bytes
 }
 
-/// A record of texts and of integers of one byte.
+/// A value of a record: a text, an integer of one byte, or a blob of that many bytes.
 pub enum Value<'a> {
     Text(&'a str),
     Number(u8),
     Blob(usize),
 }
 
+/// The record of these values, of which there are few enough for one byte of header length.
 pub fn record(values: &[Value<'_>]) -> Vec<u8> {
     let (mut types, mut content) = (Vec::new(), Vec::new());
     for value in values {
