@@ -38,6 +38,8 @@ use crate::slot::SlotFile;
 
 mod append;
 mod assemble;
+mod begin;
+mod encode;
 mod map;
 mod marks;
 mod read;
@@ -58,7 +60,7 @@ pub struct LogOptions {
     pub segment_bytes: u32,
     /// Largest payload of one entry in bytes, at most 1 GiB. 64 MiB by default.
     pub max_payload_bytes: u32,
-    /// How many files that are done with are kept for reuse. Four by default.
+    /// How many files that are done with are kept for reuse, while the log is open. Four by default.
     pub spares: usize,
     /// Where a new log's salt comes from; `None` draws one at random. Simulations give a number.
     pub salt: Option<u64>,

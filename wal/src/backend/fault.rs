@@ -566,8 +566,15 @@ impl BackendFile for FaultFile {
             }
             Some(FaultKind::Lost) => Ok(()),
             _ => {
-                file.unsynced.clear();
-                file.durable.clone_from(&file.seen);
+                // What is known to be unwritten is written: not what an earlier, failed sync gave up on.
+                for change in std::mem::take(&mut file.unsynced) {
+                    match change {
+                        Change::Write { offset, bytes } => {
+                            write_into(&mut file.durable, offset, &bytes)?
+                        }
+                        Change::SetLen(len) => file.durable.resize(memory_len(len)?, 0),
+                    }
+                }
                 Ok(())
             }
         })

@@ -1,19 +1,20 @@
 //! The writing end of the log.
 //!
-//! One append is one write per segment that it touches, which is one write but for once every few megabytes. When
-//! the log goes on in a new segment, the old one is synced first: so only the newest segment can ever hold a torn
-//! write, and anything wrong in an older one is damage.
+//! One append is one write per segment that it touches, which is one write but for once every few megabytes. What goes
+//! into the segment that is there already waits for a sync; what begins a new one is durable at once
+//! ([`begin`](super::begin)).
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::map::Slot;
+use super::begin::Purpose;
+use super::encode::Encoder;
 use super::{Log, Record};
 use crate::backend::BackendFile;
 use crate::error::Error;
-use crate::record::{HEADER_BYTES, Place, RecordHeader, stored_bytes};
-use crate::segment::{RECORDS_AT, SegmentHeader, Spare, preallocate, segment_name, spare_name};
+use crate::record::stored_bytes;
+use crate::segment::{RECORDS_AT, Spare};
 
 /// A write buffer larger than this is given back after use.
 const KEPT_BUFFER_BYTES: usize = 1 << 20;
@@ -75,9 +76,12 @@ impl Log {
                 let Some(spare) = ready.pop_front() else {
                     continue;
                 };
-                self.begin_segment(&mut writer, spare, (first.index - 1, prev_term), false)?;
+                let prev = (first.index - 1, prev_term);
+                self.begin_segment(&mut writer, spare, prev, Purpose::Append, run.records)?;
+            } else {
+                self.write_run(&mut writer, run.records, prev_term)?;
             }
-            prev_term = self.write_run(&mut writer, run.records, prev_term)?;
+            prev_term = run.records.last().map_or(prev_term, |last| last.term);
         }
         // What a smaller plan did not need is there for the next.
         self.spares().extend(ready);
@@ -196,84 +200,13 @@ impl Log {
         Ok(ready)
     }
 
-    pub(super) fn take_spare(&self, len: u32) -> Result<Spare, Error> {
-        let mut spares = self.spares();
-        if let Some(at) = spares.iter().position(|spare| spare.len == len) {
-            return Ok(spares.swap_remove(at));
-        }
-        drop(spares);
-        preallocate(&*self.backend, self.next_spare_name(), len)
-            .map_err(|e| if e.is_full() { e } else { self.stop(e) })
-    }
-
-    /// A name that no spare file has had since the log was opened, nor had before.
-    pub(super) fn next_spare_name(&self) -> String {
-        spare_name(self.spare_number.fetch_add(1, Ordering::Relaxed) + 1)
-    }
-
-    pub(super) fn prepare_spare(&self) -> Result<(), Error> {
-        let len = self.options.segment_bytes;
-        let spare = self.take_spare(len)?;
-        self.spares().push(spare);
-        Ok(())
-    }
-
-    /// Goes on in a new segment, after the entry `prev`. The segment's header is durable before its name is, and
-    /// the segments before it are durable before either.
-    pub(super) fn begin_segment(
-        &self,
-        writer: &mut Writer,
-        spare: Spare,
-        prev: (u64, u64),
-        start: bool,
-    ) -> Result<(), Error> {
-        self.sync_held(writer)?;
-        let header = SegmentHeader {
-            number: writer.next_number,
-            position: writer.next_position,
-            file_len: spare.len,
-            salt: self.salt,
-            prev_index: prev.0,
-            prev_term: prev.1,
-            prev_end: writer.end,
-            prev_first: writer.newest_first,
-            link: writer.link,
-            start,
-            repair: false,
-        };
-        let name = segment_name(header.number);
-        let made = spare
-            .file
-            .write_at(0, &header.encode())
-            .and_then(|()| spare.file.sync())
-            .and_then(|()| self.backend.rename(&spare.name, &name))
-            .and_then(|()| self.backend.sync());
-        made.map_err(|e| self.stop(Error::at("begin segment", &name, e)))?;
-        writer.next_number += 1;
-        writer.next_position += u64::from(header.file_len);
-        writer.end = header.position + u64::from(RECORDS_AT);
-        writer.newest_first = prev.0 + 1;
-        writer.active = Some(Active {
-            number: header.number,
-            name: name.clone(),
-            file: Arc::clone(&spare.file),
-            position: header.position,
-            file_len: header.file_len,
-            end: RECORDS_AT,
-            next_index: prev.0 + 1,
-        });
-        self.map_mut().push_segment(header, name, spare.file);
-        Ok(())
-    }
-
     /// Writes records into the active segment, with one write, and then lets readers see them.
     fn write_run(
         &self,
         writer: &mut Writer,
         records: &[Record],
         prev_term: u64,
-    ) -> Result<u64, Error> {
-        let durable = self.durable_position();
+    ) -> Result<(), Error> {
         let Writer {
             active: Some(active),
             buffer,
@@ -282,37 +215,20 @@ impl Log {
             ..
         } = writer
         else {
-            return Ok(prev_term);
+            return Ok(());
         };
         buffer.clear();
-        let mut slots = Vec::with_capacity(records.len());
-        let (mut offset, mut new_link, mut term) = (active.end, *link, prev_term);
-        for record in records {
-            let len = u32::try_from(record.payload.len()).unwrap_or(u32::MAX);
-            let position = active.position + u64::from(offset);
-            let header = RecordHeader {
-                len,
-                kind: record.kind,
-                repair: false,
-                index: record.index,
-                term: record.term,
-                prev_term: term,
-                durable_back: u32::try_from(position - durable).unwrap_or(u32::MAX),
-                link: new_link,
-                payload_crc: crc32fast::hash(&record.payload),
-            };
-            let place = Place {
-                salt: self.salt,
-                segment: active.number,
-                offset,
-            };
-            new_link = header.encode(place, buffer);
-            buffer.extend_from_slice(&record.payload);
-            buffer.resize(buffer.len().next_multiple_of(8), 0);
-            slots.push((record.term, Slot::good(offset, len)));
-            offset += HEADER_BYTES + len.next_multiple_of(8);
-            term = record.term;
-        }
+        let mut encoder = Encoder {
+            salt: self.salt,
+            segment: active.number,
+            position: active.position,
+            durable: self.durable_position(),
+            repair: false,
+            offset: active.end,
+            link: *link,
+            term: prev_term,
+        };
+        let placed = encoder.records(records, buffer);
         active
             .file
             .write_at(u64::from(active.end), buffer)
@@ -320,16 +236,12 @@ impl Log {
         if buffer.capacity() > KEPT_BUFFER_BYTES {
             *buffer = Vec::new();
         }
-        let mut map = self.map_mut();
-        map.supersede(active.next_index);
-        for (term, slot) in slots {
-            map.push_entry(term, slot);
-        }
+        self.map_mut().push_entries(&placed);
         active.next_index += records.len() as u64;
-        active.end = offset;
-        *end = active.position + u64::from(offset);
-        *link = new_link;
-        Ok(term)
+        active.end = encoder.offset;
+        *end = active.position + u64::from(encoder.offset);
+        *link = encoder.link;
+        Ok(())
     }
 
     /// Makes everything appended durable while nothing more can be appended.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::DamagedRange;
 use super::append::{Active, Writer};
+use super::encode::Placed;
 use super::map::{Map, Slot};
 use super::recovery::SegmentFile;
 use super::scan::{Found, Scan, scan};
@@ -214,10 +215,20 @@ impl Assembled {
         let SegmentFile { name, file, .. } = segment;
         let bytes = read_all(&*file, header.file_len);
         let Scan { mut found, durable } = scan(&header, &bytes);
+        // But for one that the log starts with, a segment had a durable record before it had its name.
+        let first_record =
+            u64::from(RECORDS_AT) + u64::from(HEADER_BYTES) * u64::from(!header.start);
+        let begun = header.position + first_record;
         self.durable = self
             .durable
             .max(durable)
+            .max(begun)
             .max(next.map_or(0, |next| next.prev_end));
+        let durable_end = match next {
+            Some(next) => next.prev_end.max(begun),
+            None if newest => self.durable,
+            None => begun,
+        };
         let cut = if newest {
             cut_of(&header, &found, self.durable)
         } else {
@@ -231,24 +242,7 @@ impl Assembled {
             let torn = found.split_off(torn_from);
             self.cut_off(&name, &*file, cut, torn.last().map_or(cut, |last| last.end))?;
         }
-        let begin = header.position + u64::from(RECORDS_AT);
-        // Where its durable records end, if it is known to have had any.
-        let durable_end = match next {
-            Some(next) => next.prev_end,
-            None if newest => self.durable,
-            None => begin,
-        };
-        let counts = header.start || !found.is_empty() || durable_end > begin;
-        if newest && !counts {
-            self.obsolete.push(name);
-            self.writer.next_number = header.number;
-            self.writer.next_position = header.position;
-            return Ok(());
-        }
-        if counts {
-            self.reach(&header, lost);
-            self.damaged_tail = None;
-        }
+        self.reach(&header, lost);
         self.map
             .push_segment(header, name.clone(), Arc::clone(&file));
         let (mut offset, mut link) = (RECORDS_AT, header.link);
@@ -277,9 +271,7 @@ impl Assembled {
             (offset, link) = (record.end, record.checksum);
         }
         let end = header.position + u64::from(offset);
-        if counts {
-            self.damaged_tail = (durable_end > end).then(|| (name.clone(), offset));
-        }
+        self.damaged_tail = (durable_end > end).then(|| (name.clone(), offset));
         if newest && self.damaged_tail.is_none() {
             self.make_durable(&name, &*file, &header, &bytes, offset)?;
         }
@@ -288,7 +280,6 @@ impl Assembled {
         self.writer.end = end.max(durable_end);
         self.writer.link = link;
         self.writer.newest_first = header.prev_index + 1;
-        // When the segments after it turn out not to count, the log goes on here.
         self.writer.active = Some(Active {
             number: header.number,
             name,
@@ -322,8 +313,13 @@ impl Assembled {
         } in found
         {
             if payload_ok && record.repair && self.map.is_damaged(record.index) {
-                self.map
-                    .repair(record.index, record.term, offset, record.len);
+                let (index, term, len) = (record.index, record.term, record.len);
+                self.map.repair(&Placed {
+                    index,
+                    term,
+                    offset,
+                    len,
+                });
             }
         }
         self.writer.next_position = header.position + u64::from(header.file_len);

@@ -8,6 +8,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use super::encode::Placed;
 use super::{DamagedRange, TermRun};
 use crate::backend::BackendFile;
 use crate::error::Error;
@@ -207,6 +208,16 @@ impl Map {
         self.last = index;
     }
 
+    /// Adds entries in the newest segment, which supersede all that the log had from the first one on.
+    pub fn push_entries(&mut self, entries: &[Placed]) {
+        if let Some(first) = entries.first() {
+            self.supersede(first.index);
+        }
+        for entry in entries {
+            self.push_entry(entry.term, Slot::good(entry.offset, entry.len));
+        }
+    }
+
     /// Adds damaged entries after the last one, up to `range.last`; terms that are not known are 0.
     pub fn push_damaged(&mut self, file: String, offset: u32, last: u64, term: Option<u64>) {
         let first = self.last + 1;
@@ -313,7 +324,13 @@ impl Map {
     }
 
     /// Puts an entry in the newest segment in the place of a damaged one.
-    pub fn repair(&mut self, index: u64, term: u64, offset: u32, len: u32) {
+    pub fn repair(&mut self, entry: &Placed) {
+        let Placed {
+            index,
+            term,
+            offset,
+            len,
+        } = *entry;
         let Some(location) = self
             .segments
             .back()

@@ -2,13 +2,13 @@
 //!
 //! # The reader's algorithm
 //!
-//! 1. Segments before the mark's first do not count; remove them. Without a readable mark, all count.
+//! 1. Segments before the mark's first do not count; remove them, and spare files. Without a readable mark, all count.
 //! 2. Take the segments in the order of their numbers. One whose header says *the log starts here* makes
 //!    everything before it not count.
 //! 3. Scan each for valid records ([`scan`](super::scan)). Let *durable* be the highest position that the mark, the
-//!    hint, any record, or (for all but the newest) the next segment's *end of the records before* names.
-//! 4. A segment *counts* when it holds a valid record or once held a durable one. The first record of a segment that
-//!    counts supersedes all entries from its index on. The newest segment, when it does not count, is removed.
+//!    hint, any record, or the next segment's *end of the records before* names. A segment's first record was durable
+//!    before the segment had its name.
+//! 4. The first record of a segment supersedes all entries from its index on.
 //! 5. Where a record is missing or wrong:
 //!
 //! | where | what it is | what is done |
@@ -32,8 +32,7 @@ use super::{Log, LogOptions, Recovery};
 use crate::backend::{Backend, BackendFile};
 use crate::error::Error;
 use crate::segment::{
-    RECORDS_AT, SegmentHeader, Spare, is_unfinished_name, segment_name, segment_number,
-    spare_number,
+    RECORDS_AT, SegmentHeader, is_unfinished_name, segment_name, segment_number, spare_number,
 };
 
 /// A segment file; without a header when both copies of it are damaged.
@@ -50,7 +49,7 @@ pub(super) fn open(
 ) -> Result<(Log, Recovery), Error> {
     let mark = open_mark(&*backend)?;
     let first = mark.as_ref().map_or(0, |(_, mark)| mark.first_segment);
-    let found = look(&*backend, &options, first)?;
+    let found = look(&*backend, first)?;
     let salt = match (&mark, found.segments.iter().rev().find_map(|s| s.header)) {
         (Some((_, mark)), _) => mark.salt,
         (None, Some(header)) => header.salt,
@@ -111,7 +110,7 @@ pub(super) fn open(
         map: RwLock::new(assembled.map),
         sync_turn: Mutex::new(()),
         retention_turn: Mutex::new(()),
-        spares: Mutex::new(found.spares),
+        spares: Mutex::new(Vec::new()),
         mark: mark_file,
         hint: hint_file,
         failed: OnceLock::new(),
@@ -128,41 +127,28 @@ pub(super) fn open(
 struct Found {
     /// By number.
     segments: Vec<SegmentFile>,
-    spares: Vec<Spare>,
+    /// The highest number in a spare file's name.
     highest_spare: u64,
 }
 
 /// Opens the files of the log and removes those that are certainly of no use.
-fn look(backend: &dyn Backend, options: &LogOptions, first: u64) -> Result<Found, Error> {
+fn look(backend: &dyn Backend, first: u64) -> Result<Found, Error> {
     let mut found = Found {
         segments: Vec::new(),
-        spares: Vec::new(),
         highest_spare: 0,
     };
     for name in backend
         .list()
         .map_err(|e| Error::at("list", "the log's directory", e))?
     {
-        if let Some(number) = segment_number(&name).filter(|number| *number >= first) {
+        let number = segment_number(&name);
+        let spare = spare_number(&name);
+        found.highest_spare = found.highest_spare.max(spare.unwrap_or(0));
+        if let Some(number) = number.filter(|number| *number >= first) {
             found.segments.push(open_segment(backend, number, name)?);
-        } else if let Some(number) = spare_number(&name) {
-            found.highest_spare = found.highest_spare.max(number);
-            let file = backend
-                .open(&name, false)
-                .map_err(|e| Error::at("open", &name, e))?;
-            let len = file.len().map_err(|e| Error::at("open", &name, e))?;
-            if len == u64::from(options.segment_bytes) && found.spares.len() < options.spares {
-                found.spares.push(Spare {
-                    name,
-                    file,
-                    len: options.segment_bytes,
-                });
-            } else {
-                backend
-                    .remove(&name)
-                    .map_err(|e| Error::at("remove", &name, e))?;
-            }
-        } else if segment_number(&name).is_some() || is_unfinished_name(&name) {
+        } else if number.is_some() || spare.is_some() || is_unfinished_name(&name) {
+            // A spare file too: a crash may have left in it what was to be the next segment. Used again for that
+            // segment, it would bring back records that nobody was promised.
             backend
                 .remove(&name)
                 .map_err(|e| Error::at("remove", &name, e))?;

@@ -6,6 +6,7 @@
 use std::sync::PoisonError;
 
 use super::Log;
+use super::begin::Purpose;
 use super::map::Segment;
 use crate::error::Error;
 use crate::segment::Spare;
@@ -43,7 +44,7 @@ impl Log {
         let mut writer = self.writer();
         let spare = self.take_spare(self.options.segment_bytes)?;
         // From the moment the new segment has its name, the old ones do not count. Readers see them until then.
-        self.begin_segment(&mut writer, spare, (index, term), true)?;
+        self.begin_segment(&mut writer, spare, (index, term), Purpose::Start, &[])?;
         let dropped = self.map_mut().start_over((index, term));
         let newest = writer.next_number - 1;
         drop(writer);

@@ -12,7 +12,7 @@ use ferrolite_wal::{Error, Log, Record};
 
 /// Up to this many unsynced parts, every choice is tried; beyond, choices are drawn.
 const EXHAUSTIVE_PARTS: usize = 4;
-const DRAWN: u64 = 110;
+const DRAWN: u64 = 118;
 
 fn batch(from: u64, to: u64, term: u64, len: usize) -> Vec<Record> {
     (from..to)
@@ -119,6 +119,48 @@ fn check(
         .map_err(|reason| format!("after going on: {reason}"))
 }
 
+/// All crashes at the operation `stop` of `operations`; returns how many there were.
+fn explore(stop: u64, operations: u64) -> u64 {
+    let disk = FaultBackend::new();
+    disk.stop_after(stop);
+    let mut history = History::default();
+    let result = run(&disk, &mut history);
+    assert_eq!(result.is_ok(), stop == operations, "stop {stop}");
+    let parts = disk.unsynced();
+    let mut states = 0;
+    let mut one = |keep: &mut dyn FnMut(usize) -> bool, what: String| {
+        states += 1;
+        let fork = disk.fork();
+        if let Err(reason) = check(&fork, &history, keep) {
+            panic!(
+                "stopped at operation {stop} of {operations}, {what} of {parts} parts kept: {reason}"
+            );
+        }
+    };
+    if parts <= EXHAUSTIVE_PARTS {
+        for mask in 0..1u32 << parts {
+            one(&mut |part| mask >> part & 1 == 1, format!("mask {mask:b}"));
+        }
+        return states;
+    }
+    one(&mut |_| false, "none".into());
+    one(&mut |_| true, "all".into());
+    let mut rng = Rng(stop);
+    for draw in 0..DRAWN {
+        // Mostly lost, mostly kept, or one hole, or one survivor.
+        let (seed, odd) = (rng.next(), (rng.next() % parts as u64) as usize);
+        let mut coin = Rng(seed);
+        let mut keep = |part: usize| match draw % 4 {
+            0 => part != odd,
+            1 => part == odd,
+            2 => coin.next().is_multiple_of(2),
+            _ => !coin.next().is_multiple_of(8),
+        };
+        one(&mut keep, format!("draw {draw} of seed {seed}"));
+    }
+    states
+}
+
 /// At every operation of the workload, and with every choice of what reached the disk, nothing promised is lost and
 /// nothing comes back that was not there.
 #[test]
@@ -126,45 +168,13 @@ fn every_crash_keeps_every_promise() {
     let whole = FaultBackend::new();
     run(&whole, &mut History::default()).unwrap();
     let operations = whole.changes();
-    let mut states = 0u64;
-    let mut rng = Rng(7);
-    for stop in 0..=operations {
-        let disk = FaultBackend::new();
-        disk.stop_after(stop);
-        let mut history = History::default();
-        let result = run(&disk, &mut history);
-        assert_eq!(result.is_ok(), stop == operations, "stop {stop}");
-        let parts = disk.unsynced();
-        let mut one = |keep: &mut dyn FnMut(usize) -> bool, what: String| {
-            states += 1;
-            let fork = disk.fork();
-            if let Err(reason) = check(&fork, &history, keep) {
-                panic!(
-                    "stopped at operation {stop} of {operations}, {what} of {parts} parts kept: {reason}"
-                );
-            }
-        };
-        if parts <= EXHAUSTIVE_PARTS {
-            for mask in 0..1u32 << parts {
-                one(&mut |part| mask >> part & 1 == 1, format!("mask {mask:b}"));
-            }
-            continue;
-        }
-        one(&mut |_| false, "none".into());
-        one(&mut |_| true, "all".into());
-        for draw in 0..DRAWN {
-            // Mostly lost, mostly kept, or one hole, or one survivor.
-            let (seed, odd) = (rng.next(), (rng.next() % parts as u64) as usize);
-            let mut coin = Rng(seed);
-            let mut keep = |part: usize| match draw % 4 {
-                0 => part != odd,
-                1 => part == odd,
-                2 => coin.next().is_multiple_of(2),
-                _ => !coin.next().is_multiple_of(8),
-            };
-            one(&mut keep, format!("draw {draw} of seed {seed}"));
-        }
-    }
+    let states: u64 = std::thread::scope(|scope| {
+        let halves = [0, 1].map(|half| {
+            let stops = (half..=operations).step_by(2);
+            scope.spawn(move || stops.map(|stop| explore(stop, operations)).sum::<u64>())
+        });
+        halves.into_iter().map(|half| half.join().unwrap()).sum()
+    });
     println!("crash exploration of the log: {states} states after {operations} operations");
     assert!(states >= 20_000, "only {states} states");
 }

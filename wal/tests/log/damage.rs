@@ -219,6 +219,89 @@ fn damage_at_the_end() {
     twin.matches(&log).unwrap();
 }
 
+/// Without the hint, the later records still say what was durable before them; only the end of the log is then a torn
+/// write for all that anyone knows.
+#[test]
+fn records_tell_what_was_durable() {
+    let (disk, twin) = small_log();
+    let name = disk
+        .list()
+        .unwrap()
+        .into_iter()
+        .rfind(|name| name.ends_with(".log"))
+        .unwrap();
+    let bytes = bytes_of(&disk, &name);
+    let flip = |index: u64| {
+        let fork = disk.fork();
+        fork.remove("log.durable").unwrap();
+        let payload = &twin.records[&index].payload;
+        let at = bytes
+            .windows(payload.len())
+            .position(|window| window == payload)
+            .unwrap();
+        fork.flip_bit(&name, at as u64 * 8);
+        let (log, recovery) = open(&fork).unwrap();
+        check_readable(&log, &twin);
+        recovery
+    };
+    // 10 to 14 were one batch; a record of a later batch stands behind 8 and 9 only.
+    let log = Log::open(Arc::new(disk.clone()), options()).unwrap().0;
+    assert_eq!(log.payload_len(9).unwrap(), 0);
+    drop(log);
+    let recovery = flip(12);
+    assert_eq!((recovery.last_index, recovery.damaged.len()), (11, 0));
+    assert!(recovery.torn_bytes > 0);
+
+    let log = Log::open(Arc::new(disk.clone()), options()).unwrap().0;
+    log.append(&[record(15, 3, 10)]).unwrap();
+    log.sync().unwrap();
+    drop(log);
+    let recovery = flip(12);
+    assert_eq!((recovery.last_index, recovery.torn_bytes), (15, 0));
+    assert_eq!(
+        (recovery.damaged[0].first, recovery.damaged[0].last),
+        (12, Some(12))
+    );
+}
+
+fn check_readable(log: &Log, twin: &Content) {
+    for (index, expected) in &twin.records {
+        if let Ok(found) = log.entry(*index) {
+            assert_eq!(found, *expected);
+        }
+    }
+}
+
+/// A record that is whole, and in its place, but of another life of that place: the link to the record before it does
+/// not hold, and it is not taken for an entry.
+#[test]
+fn records_of_another_life() {
+    let lives: Vec<_> = [1, 2]
+        .map(|term| {
+            let disk = FaultBackend::new();
+            let (log, _) = Log::open(Arc::new(disk.clone()), options()).unwrap();
+            log.append(&[record(1, term, 100), record(2, 2, 100), record(3, 2, 100)])
+                .unwrap();
+            log.sync().unwrap();
+            disk
+        })
+        .into();
+    let name = "0000000000000001.log";
+    let second = 4096 + 152;
+    let strange = bytes_of(&lives[1], name)[second..second + 152].to_vec();
+    lives[0]
+        .open(name, false)
+        .unwrap()
+        .write_at(second as u64, &strange)
+        .unwrap();
+    let (log, recovery) = open(&lives[0]).unwrap();
+    assert_eq!(
+        (recovery.damaged[0].first, recovery.damaged[0].last),
+        (2, Some(2))
+    );
+    assert_eq!(log.entry(3).unwrap(), record(3, 2, 100));
+}
+
 /// A segment that is gone, or whose header and first record are, takes its own entries with it and no others.
 #[test]
 fn lost_segments() {

@@ -144,6 +144,25 @@ fn bad_reads() {
         3,
         "one bad read of many entries is tried one by one"
     );
+    // It rots while the log is open: the read finds out.
+    let name = "0000000000000001.log";
+    disk.flip_bit(name, 8 * (4096 + 48 + 7));
+    let error = log.entry(1).unwrap_err();
+    assert!(
+        matches!(
+            &error,
+            Error::Damaged {
+                index: Some(1),
+                term: Some(1),
+                offset: 4096,
+                ..
+            }
+        ),
+        "{error}"
+    );
+    assert!(log.read(1, 3, usize::MAX).unwrap_err().is_damaged());
+    disk.flip_bit(name, 8 * (4096 + 48 + 7));
+    log.entry(1).unwrap();
     disk.inject(Operation::Write, 0, FaultKind::Misdirected(8));
     push(&log, &mut twin, 4, 40).unwrap();
     let error = log.entry(4).unwrap_err();
