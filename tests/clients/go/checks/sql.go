@@ -168,6 +168,21 @@ func sqlChecks(s *suite) {
 
 	s.check("go driver: a failing statement keeps the connection", 20*time.Second, with("errors", failingStatements))
 
+	s.check("go driver: a duplicate primary key is told from another duplicate", 10*time.Second, with("duplicates",
+		func(ctx context.Context, db *sql.DB, conn *sql.Conn) error {
+			if err := execAll(ctx, conn,
+				"CREATE TABLE r(a INTEGER PRIMARY KEY)", "INSERT INTO r VALUES (1)",
+				"CREATE TABLE k(a TEXT PRIMARY KEY)", "INSERT INTO k VALUES ('x')",
+			); err != nil {
+				return err
+			}
+			_, rowid := conn.ExecContext(ctx, "INSERT INTO r VALUES (1)")
+			_, key := conn.ExecContext(ctx, "INSERT INTO k VALUES ('x')")
+			return first(
+				failsWith(rowid, 1555, "UNIQUE constraint failed: r.a"),
+				failsWith(key, 1555, "UNIQUE constraint failed: k.a"))
+		}))
+
 	s.check("go driver: a value of the wrong shape is refused by name", 10*time.Second, with("strictness",
 		func(ctx context.Context, db *sql.DB, conn *sql.Conn) error {
 			if err := execAll(ctx, conn, "CREATE TABLE t(a INTEGER) STRICT"); err != nil {
@@ -267,7 +282,6 @@ func failingStatements(ctx context.Context, db *sql.DB, conn *sql.Conn) error {
 		{"SELECT * FROM nowhere", 1, "no such table: nowhere"},
 		{"SELECT missing FROM t", 1, "no such column: missing"},
 		{"CREATE TABLE t(a)", 1, "already exists"},
-		{"INSERT INTO t VALUES (1, 'v', 'n', 1, NULL)", 1555, "UNIQUE constraint failed: t.a"},
 		{"INSERT INTO t VALUES (2, 'u', 'n', 1, NULL)", 2067, "UNIQUE constraint failed: t.u"},
 		{"INSERT INTO t VALUES (2, 'v', NULL, 1, NULL)", 1299, "NOT NULL constraint failed: t.n"},
 		{"INSERT INTO t VALUES (2, 'v', 'n', 0, NULL)", 275, "CHECK constraint failed"},
@@ -290,6 +304,6 @@ func failingStatements(ctx context.Context, db *sql.DB, conn *sql.Conn) error {
 	if err := execAll(ctx, tx, "INSERT INTO t VALUES (3, 'w', 'n', 1, NULL)"); err != nil {
 		return err
 	}
-	_, err = tx.ExecContext(ctx, "INSERT INTO t VALUES (3, 'x', 'n', 1, NULL)")
-	return first(failsWith(err, 1555, "UNIQUE"), tx.Commit(), counts(ctx, conn, 2, "SELECT count(*) FROM t"))
+	_, err = tx.ExecContext(ctx, "INSERT INTO t VALUES (4, 'w', 'n', 1, NULL)")
+	return first(failsWith(err, 2067, "UNIQUE"), tx.Commit(), counts(ctx, conn, 2, "SELECT count(*) FROM t"))
 }
