@@ -36,6 +36,8 @@ use crate::store::Store;
 
 /// How long a stopping leader waits for another node to take over.
 const HANDOVER_TIMEOUT: Duration = Duration::from_secs(5);
+/// Stack of the threads that run SQL. Only what is used of it takes memory.
+const SQL_STACK_BYTES: usize = 64 << 20;
 /// How many voters a joining node helps to make up.
 const WANTED_VOTERS: usize = 3;
 
@@ -112,6 +114,8 @@ impl NodeBuilder {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(self.options.network_threads.max(1))
             .thread_name("ferrolite-net")
+            // SQL runs on these threads, and the engine calls itself for every level that SQL is nested.
+            .thread_stack_size(SQL_STACK_BYTES)
             .enable_all()
             .build()
             .map_err(|error| Error::io("starting the network threads", error))?;

@@ -44,6 +44,8 @@ pub mod code {
     pub const CONSTRAINT_PRIMARYKEY: u32 = 1555;
     /// A trigger raised an error.
     pub const CONSTRAINT_TRIGGER: u32 = 1811;
+    /// A value does not have the type that a STRICT table wants.
+    pub const CONSTRAINT_DATATYPE: u32 = 3091;
     /// A UNIQUE constraint failed.
     pub const CONSTRAINT_UNIQUE: u32 = 2067;
     /// The API was misused.
@@ -158,6 +160,7 @@ fn constraint_code(text: &str) -> u32 {
         ("CHECK", code::CONSTRAINT_CHECK),
         ("FOREIGN KEY", code::CONSTRAINT_FOREIGNKEY),
         ("PRIMARY KEY", code::CONSTRAINT_PRIMARYKEY),
+        ("cannot store", code::CONSTRAINT_DATATYPE),
     ]
     .into_iter()
     .find_map(|(start, code)| text.starts_with(start).then_some(code))

@@ -5,7 +5,7 @@
 //! they begin with, before the engine sees them. The scan reads only as many tokens as it needs and
 //! understands SQL's comments and quotes, so neither hides a statement.
 
-use crate::error::Error;
+use crate::error::{Error, code};
 
 /// What a statement's first words say about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,9 +47,107 @@ const FIXED_PRAGMAS: &[(&str, &str)] = &[
     ),
 ];
 
-/// Looks at the first words of the statement that `sql` begins with.
+/// How deep the parts of a statement may be nested: SQLite's own limit for expressions.
+const MAX_DEPTH: usize = 1000;
+
+/// Looks at the first words of the statement that `sql` begins with, and at how deep it is nested.
 pub(crate) fn inspect(sql: &str) -> Result<Kind, Error> {
-    let mut words = Words { rest: sql };
+    if depth(sql) > MAX_DEPTH {
+        return Err(Error::statement(
+            code::ERROR,
+            format!("Expression tree is too large (maximum depth {MAX_DEPTH})"),
+        ));
+    }
+    inspect_words(sql)
+}
+
+/// An upper bound of how deep the parser has to descend.
+///
+/// The engine's parser and planner call themselves for every level, and a thread's stack ends at some
+/// level. A level is an opening bracket, or an operator that the ones before it in the same list element
+/// may be operands of; a comma begins anew. A long list is not deep.
+fn depth(sql: &str) -> usize {
+    const NESTING: &[&str] = &[
+        "and",
+        "case",
+        "collate",
+        "else",
+        "escape",
+        "except",
+        "explain",
+        "from",
+        "glob",
+        "in",
+        "intersect",
+        "is",
+        "isnull",
+        "join",
+        "like",
+        "match",
+        "not",
+        "notnull",
+        "or",
+        "regexp",
+        "union",
+        "when",
+    ];
+    let mut words = Words::of(sql);
+    // Levels in the present list element of each open bracket.
+    let mut open = vec![0_usize];
+    let (mut sum, mut deepest) = (0_usize, 0);
+    loop {
+        while let Some(word) = words.next() {
+            if words.quoted {
+                continue;
+            }
+            let level = match word {
+                "(" => {
+                    open.push(0);
+                    sum += 1;
+                    deepest = deepest.max(sum);
+                    continue;
+                }
+                ")" => {
+                    if open.len() > 1 {
+                        sum -= 1 + open.pop().unwrap_or(0);
+                    }
+                    continue;
+                }
+                "," => {
+                    if let Some(element) = open.last_mut() {
+                        sum -= std::mem::take(element);
+                    }
+                    continue;
+                }
+                "." | "?" | ":" | "@" | "$" | "#" => false,
+                word => match word.chars().next() {
+                    Some(first) if first.is_alphanumeric() || first == '_' => NESTING
+                        .iter()
+                        .any(|nesting| word.eq_ignore_ascii_case(nesting)),
+                    Some(_) => true,
+                    None => false,
+                },
+            };
+            if level && let Some(element) = open.last_mut() {
+                *element += 1;
+                sum += 1;
+                deepest = deepest.max(sum);
+            }
+        }
+        // A trigger goes on behind its semicolons.
+        match words.rest.strip_prefix(';') {
+            Some(rest) => {
+                words.rest = rest;
+                open = vec![0];
+                sum = 0;
+            }
+            None => return deepest,
+        }
+    }
+}
+
+fn inspect_words(sql: &str) -> Result<Kind, Error> {
+    let mut words = Words::of(sql);
     let mut first = words.next().unwrap_or_default();
     let explained = first.eq_ignore_ascii_case("explain");
     if explained {
@@ -119,9 +217,18 @@ pub(crate) fn inspect(sql: &str) -> Result<Kind, Error> {
 /// Words and punctuation of a SQL text, without quotes, spaces and comments, to the first `;`.
 struct Words<'a> {
     rest: &'a str,
+    /// Whether the last word stood in quotes.
+    quoted: bool,
 }
 
 impl<'a> Words<'a> {
+    fn of(sql: &'a str) -> Self {
+        Self {
+            rest: sql,
+            quoted: false,
+        }
+    }
+
     fn skip_blank(&mut self) {
         loop {
             let before = self.rest.len();
@@ -146,6 +253,7 @@ impl<'a> Iterator for Words<'a> {
     fn next(&mut self) -> Option<&'a str> {
         self.skip_blank();
         let first = self.rest.chars().next().filter(|first| *first != ';')?;
+        self.quoted = matches!(first, '"' | '\'' | '`' | '[');
         let (word, rest) = match first {
             '"' | '\'' | '`' | '[' => {
                 let close = if first == '[' { ']' } else { first };
@@ -191,6 +299,47 @@ mod tests {
         ] {
             assert!(matches!(inspect(sql), Err(Error::Refused(_))), "{sql}");
         }
+    }
+
+    /// Depth is what a parser must descend, not length.
+    #[test]
+    fn too_deep() {
+        let deep = |n: usize| {
+            [
+                format!("SELECT {}1{}", "(".repeat(n), ")".repeat(n)),
+                format!("SELECT {}", "(".repeat(n)),
+                format!("SELECT {}1", "NOT ".repeat(n)),
+                format!("SELECT {}1", "- ".repeat(n)),
+                format!("SELECT 1{}", " || 1".repeat(n)),
+                format!(
+                    "SELECT {}1{}",
+                    "CASE WHEN 1 THEN ".repeat(n),
+                    " END".repeat(n)
+                ),
+                format!("SELECT 1{}", " UNION SELECT 1".repeat(n)),
+                format!("SELECT 1{}", " COLLATE BINARY".repeat(n)),
+                format!("{}SELECT 1", "EXPLAIN ".repeat(n)),
+                format!(
+                    "CREATE TRIGGER t AFTER INSERT ON x BEGIN SELECT 1; SELECT {}1; END",
+                    "~".repeat(n)
+                ),
+            ]
+        };
+        for sql in deep(MAX_DEPTH + 1) {
+            assert!(inspect(&sql).is_err(), "{}", &sql[..60]);
+        }
+        for sql in deep(MAX_DEPTH / 2 - 8) {
+            assert!(inspect(&sql).is_ok(), "{}", &sql[..60]);
+        }
+        let long = format!(
+            "INSERT INTO t VALUES {}(1, -2, (3 + 4) * 5)",
+            "(1, -2, (3 + 4) * 5), ".repeat(20_000)
+        );
+        assert!(inspect(&long).is_ok());
+        assert!(
+            inspect(&format!("SELECT '('{}", ", '('".repeat(2000))).is_ok(),
+            "a text is not nested"
+        );
     }
 
     /// Reading a fixed setting, and everything ordinary, is allowed.

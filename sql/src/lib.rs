@@ -64,6 +64,7 @@ mod guard;
 mod io;
 mod session;
 mod turn;
+mod uniqueness;
 mod value;
 
 pub use copy::Copy;

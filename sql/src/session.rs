@@ -18,6 +18,7 @@ use crate::error::{Error, code};
 use crate::guard::{self, Kind};
 use crate::io::Gate;
 use crate::turn::Turn;
+use crate::uniqueness;
 use crate::value::ValueRef;
 
 /// A session; see the [module](self).
@@ -149,7 +150,7 @@ impl Session {
             }
         };
         statement.inner.reset_best_effort();
-        Err(result)
+        Err(uniqueness::refine(&self.connection, result))
     }
 
     /// The engine reports a write that the view refused for its size as a bare I/O error.
@@ -257,10 +258,7 @@ impl Statement {
     ) -> Result<(), Error> {
         let (given, wanted) = (values.len(), self.parameter_count());
         if given > wanted {
-            return Err(Error::statement(
-                code::RANGE,
-                format!("{given} values given, but the statement has {wanted} parameters"),
-            ));
+            return Err(Error::statement(code::RANGE, "column index out of range"));
         }
         self.inner.clear_bindings();
         for (nth, value) in values.enumerate() {

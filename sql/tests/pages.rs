@@ -489,11 +489,18 @@ fn result_codes() {
     let mut session = pair.database.connect().unwrap();
     pair.go(
         &mut session,
-        "CREATE TABLE p(id INTEGER PRIMARY KEY); CREATE TABLE t(a NOT NULL, b CHECK (b > 0), c REFERENCES p(id))",
+        "CREATE TABLE p(id INTEGER PRIMARY KEY); CREATE TABLE u(a, b, c UNIQUE, PRIMARY KEY (a, b)); \
+         INSERT INTO u VALUES (1, 2, 3); CREATE TABLE s(a INTEGER) STRICT; CREATE TABLE t(a NOT NULL, b CHECK (b > 0), c REFERENCES p(id))",
     );
     pair.go(&mut session, "INSERT INTO p VALUES (1)");
     for (sql, wanted) in [
-        ("INSERT INTO p VALUES (1)", code::CONSTRAINT_UNIQUE),
+        (
+            "INSERT INTO u VALUES (1, 2, 4)",
+            code::CONSTRAINT_PRIMARYKEY,
+        ),
+        ("INSERT INTO u VALUES (1, 3, 3)", code::CONSTRAINT_UNIQUE),
+        ("INSERT INTO s VALUES ('text')", code::CONSTRAINT_DATATYPE),
+        ("INSERT INTO p VALUES (1)", code::CONSTRAINT_PRIMARYKEY),
         (
             "INSERT INTO t VALUES (NULL, 1, 1)",
             code::CONSTRAINT_NOTNULL,

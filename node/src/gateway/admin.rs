@@ -93,6 +93,7 @@ impl Connection {
     async fn cluster(&self, format: NodesFormat) -> Result<Response, Failure> {
         let status = self.context.handle.status();
         if status.leads {
+            self.wait_until_serving().await?;
             self.context.handle.confirm().await?;
         }
         let status = self.context.handle.status();

@@ -9,9 +9,7 @@
 //! Everything that belongs to a connection, open databases, statements, a transaction and the writer's
 //! turn, is owned by the second task. When the client vanishes it is dropped, and so is all of that.
 //!
-//! - [`session`]: SQL;
-//! - [`admin`]: the cluster;
-//! - [`pages`]: whole databases, by their pages.
+//! The module `session` runs SQL, `admin` answers for the cluster, and `pages` moves whole databases.
 
 mod admin;
 mod failure;
@@ -282,11 +280,19 @@ impl Connection {
             })
     }
 
+    /// A node that was just elected is about to serve: whoever was sent here need not search again.
+    async fn wait_until_serving(&self) -> Result<(), Failure> {
+        let mut status = self.context.handle.status.clone();
+        let decided = status.wait_for(|status| status.serves || !status.leads);
+        match tokio::time::timeout(self.context.busy_timeout, decided).await {
+            Ok(Ok(status)) if status.serves => Ok(()),
+            _ => Err(Failure::not_leader()),
+        }
+    }
+
     async fn open_database(&self, name: String) -> Result<OpenDatabase, Failure> {
         let handle = self.context.handle.clone();
-        if !handle.status.borrow().serves {
-            return Err(Failure::not_leader());
-        }
+        self.wait_until_serving().await?;
         let interrupts = Arc::clone(&self.interrupts);
         let open = move || OpenDatabase::new(&handle, &name, move || interrupts.pending());
         tokio::task::spawn_blocking(open).await.map_err(|_| {

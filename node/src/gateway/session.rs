@@ -54,6 +54,9 @@ pub(super) enum Text {
     Sql { sql: Arc<str>, at: usize },
 }
 
+/// What a statement came to, and where the text goes on.
+type Outcome<T> = (Result<T, Error>, usize);
+
 enum Ran<T> {
     /// The statement has to wait for the writer's turn first.
     NeedsTurn,
@@ -121,7 +124,7 @@ impl OpenDatabase {
         params: &[Value],
         turn: Option<Turn>,
         work: impl FnOnce(&mut Self, &mut Statement) -> Result<T, Error>,
-    ) -> Result<Ran<(Result<T, Error>, usize)>, Failure> {
+    ) -> Result<Ran<Outcome<T>>, Failure> {
         let (mut statement, offset) = match text {
             Text::Prepared(number) => {
                 let slot = usize::try_from(*number)
@@ -175,7 +178,7 @@ impl OpenDatabase {
         }
         let release = self.release_after(control);
         Ok(match (result, outcome) {
-            (Err(error), _) if error == Error::Busy => Ran::Again,
+            (Err(Error::Busy), _) => Ran::Again,
             (Err(error), _) => Ran::Ended((Err(error), offset), release),
             (Ok(()), Some(value)) => Ran::Ended((Ok(value), offset), release),
             (Ok(()), None) => Ran::Again,

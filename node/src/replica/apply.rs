@@ -34,6 +34,7 @@ impl Replica {
         }
         self.continue_phase();
         self.publish();
+        self.answer_transfers();
     }
 
     fn perform(&mut self, now: u64, action: Action, peers: &mut Peers) {

@@ -141,11 +141,27 @@ impl Replica {
         }
     }
 
+    /// The consensus has handed leadership over, or has given up. A transfer that succeeded is answered once
+    /// this node knows the target as the leader, so that whoever asks it next is sent there.
     pub(super) fn transfer_ended(&mut self, target: NodeId, done: bool) {
-        for (_, answer) in self.transfers.extract_if(.., |(to, _)| *to == target) {
+        if !done {
+            for (_, answer) in self.transfers.extract_if(.., |(to, _)| *to == target) {
+                reply(answer, Err(Error::TransferFailed));
+            }
+        }
+    }
+
+    /// Answers the transfers whose outcome shows in who leads.
+    pub(super) fn answer_transfers(&mut self) {
+        let Some(leader) = self.leader else { return };
+        if self.raft.is_leader() {
+            return;
+        }
+        for (target, answer) in self.transfers.drain(..) {
+            let arrived = target == leader;
             reply(
                 answer,
-                if done {
+                if arrived {
                     Ok(())
                 } else {
                     Err(Error::TransferFailed)
