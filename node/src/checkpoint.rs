@@ -37,9 +37,11 @@ const SETTLE_PAUSE: Duration = Duration::from_micros(200);
 /// What is to be done.
 #[derive(Debug)]
 pub(crate) enum Job {
-    /// No engine is open: write everything committed up to `to` into the files. `term` is the caller's, to
-    /// know its answer by.
-    Redo { to: Index, term: Term },
+    /// No engine is open: write everything committed up to `to` into the files, and move the mark.
+    Redo { to: Index },
+    /// The same in a hurry, because clients wait: the files are complete but not synced, and the mark stays
+    /// for a later checkpoint to move. `term` is the caller's, to know its answer by.
+    TakeOver { to: Index, term: Term },
     /// These engines are open: have them checkpoint. They, and the files, have everything up to `applied`;
     /// nothing from `open_from` on may be counted as done, because its transaction is not complete.
     Checkpoint {
@@ -61,7 +63,9 @@ pub(crate) enum Job {
 #[derive(Debug)]
 pub(crate) enum Outcome {
     /// The files hold everything up to `done`.
-    Redone { done: Index, term: Term },
+    Redone { done: Index },
+    /// The files are complete.
+    TakenOver { term: Term },
     /// The files hold everything up to `done`.
     Checkpointed { done: Index },
     /// The one database's file is complete.
@@ -100,10 +104,14 @@ fn work(
     job: Job,
 ) -> Result<Option<Outcome>, Error> {
     Ok(match job {
-        Job::Redo { to, term } => Some(Outcome::Redone {
+        Job::Redo { to } => Some(Outcome::Redone {
             done: store.redo(to)?,
-            term,
         }),
+        Job::TakeOver { to, term } => {
+            store.mark.begin(to)?;
+            store.write_pages(store.mark.done(), to, None)?;
+            Some(Outcome::TakenOver { term })
+        }
         Job::Checkpoint {
             databases,
             applied,
@@ -148,6 +156,7 @@ fn checkpoint(
             start_over(database);
         }
     }
+    store.sync_pages()?;
     store.mark.finish(done)?;
     Ok(store.mark.done())
 }
@@ -202,13 +211,28 @@ impl Store {
         }
         self.mark.begin(to)?;
         let open_from = self.write_pages(from, to, None)?;
+        self.sync_pages()?;
         let done = open_from.map_or(to, |open| to.min(open.saturating_sub(1)));
         self.mark.finish(done)?;
         Ok(done.max(from))
     }
 
+    /// Makes what [`write_pages`](Self::write_pages) wrote durable. The mark may move only after that.
+    fn sync_pages(&self) -> Result<(), Error> {
+        let unsynced = self.take_unsynced();
+        for (name, file) in &unsynced {
+            file.sync()
+                .map_err(|error| Error::io(format!("syncing the file of {name}"), error))?;
+        }
+        // New files have new names in the directory.
+        if !unsynced.is_empty() {
+            sync_directory(&self.databases)?;
+        }
+        Ok(())
+    }
+
     /// Writes the pages of the transactions that committed in `(from, to]`, of all databases or of `only`
-    /// one, and syncs the files. Returns the first entry of a transaction that is not complete, if any.
+    /// one, without a sync. Returns the first entry of a transaction that is not complete, if any.
     fn write_pages(
         &self,
         from: Index,
@@ -260,14 +284,7 @@ impl Store {
             touched.insert(name, file);
             Ok(())
         })?;
-        for (name, file) in &touched {
-            file.sync()
-                .map_err(|error| Error::io(format!("syncing the file of {name}"), error))?;
-        }
-        // New files have new names in the directory.
-        if !touched.is_empty() {
-            sync_directory(&self.databases)?;
-        }
+        self.note_unsynced(touched);
         Ok(open
             .into_values()
             .filter_map(|(_, indexes)| indexes.into_iter().min())

@@ -163,6 +163,16 @@ impl Handle {
             .get_or_open(name, || self.store.open_engine(name))
     }
 
+    /// Whether there is a database of that name, here on the leader. Blocks on the disk.
+    pub(crate) fn has_database(&self, name: &str) -> Result<bool, Error> {
+        let is_open = self
+            .registry
+            .all()
+            .iter()
+            .any(|database| database.name == name);
+        Ok(is_open || self.store.list()?.iter().any(|(known, _)| known == name))
+    }
+
     /// What the replica published last.
     pub(crate) fn status(&self) -> Status {
         self.status.borrow().clone()

@@ -119,7 +119,14 @@ impl NodeBuilder {
             .enable_all()
             .build()
             .map_err(|error| Error::io("starting the network threads", error))?;
-        let node = self.launch(runtime)?;
+        // A runtime must not be dropped where others run, so not by a `?` either.
+        let node = match self.launch(runtime.handle()) {
+            Ok(launched) => launched.with(runtime),
+            Err(error) => {
+                runtime.shutdown_background();
+                return Err(error);
+            }
+        };
         let settled = node.settle_in(&self).await;
         match settled {
             Ok(()) => Ok(node),
@@ -130,7 +137,7 @@ impl NodeBuilder {
         }
     }
 
-    fn launch(&self, runtime: tokio::runtime::Runtime) -> Result<Node, Error> {
+    fn launch(&self, runtime: &tokio::runtime::Handle) -> Result<Node, Error> {
         // The port first: with port 0 the system chooses it, and the address is what members know.
         let unable = |source| Error::Listen {
             address: self.address.clone(),
@@ -167,7 +174,7 @@ impl NodeBuilder {
         let peers = Peers::new(
             Arc::clone(&identity),
             handle.clone(),
-            runtime.handle().clone(),
+            runtime.clone(),
             Arc::clone(&heard),
         );
         let (writes, to_write) = mpsc::channel();
@@ -224,7 +231,7 @@ impl NodeBuilder {
             address,
             handle,
             threads,
-            runtime: Some(runtime),
+            runtime: None,
         })
     }
 }
@@ -285,6 +292,11 @@ impl Node {
     #[must_use]
     pub fn is_serving(&self) -> bool {
         self.handle.status().serves
+    }
+
+    fn with(mut self, runtime: tokio::runtime::Runtime) -> Self {
+        self.runtime = Some(runtime);
+        self
     }
 
     /// Whether the node belongs to a cluster, as far as it knows.
@@ -383,7 +395,7 @@ impl Node {
                 .any(|m| m.role == Role::Voter && m.id != self.id)
         });
         if status.leads && others {
-            match tokio::time::timeout(HANDOVER_TIMEOUT, self.handle.transfer(None)).await {
+            match tokio::time::timeout(HANDOVER_TIMEOUT, self.hand_over()).await {
                 Ok(Ok(())) => tracing::info!("leadership was handed over"),
                 Ok(Err(error)) => tracing::warn!(%error, "leadership could not be handed over"),
                 Err(_) => tracing::warn!("no other node took over leadership in time"),
@@ -397,6 +409,17 @@ impl Node {
                 source: std::io::Error::other(reason),
             }),
             None => Ok(()),
+        }
+    }
+
+    /// Hands leadership to whichever node takes it. The first choice may have died a moment ago.
+    async fn hand_over(&self) -> Result<(), Error> {
+        loop {
+            match self.handle.transfer(None).await {
+                Err(Error::TransferFailed) if self.handle.status().leads => {}
+                Err(error) if error.is_not_leader() => return Ok(()),
+                other => return other,
+            }
         }
     }
 

@@ -218,6 +218,7 @@ fn raft_options(id: NodeId, options: &Options, store: &Store) -> ferrolite_conse
     raft.election_timeout_max_ms = ms(most);
     raft.max_uncommitted_bytes = options.max_transaction_bytes.saturating_mul(2);
     raft.weight = options.weight;
+    raft.transfer_timeout_ms = ms(most).saturating_mul(2);
     raft
 }
 

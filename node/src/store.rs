@@ -15,7 +15,7 @@
 //! the files to one state by writing the pages of the entries from `done` to `target` once more, and goes on
 //! from there like any follower.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -61,6 +61,8 @@ pub(crate) struct Store {
     incarnation: u64,
     hard_state: SlotFile,
     files: Mutex<HashMap<String, Arc<PageFile>>>,
+    /// Files that were written to since they were synced.
+    unsynced: Mutex<BTreeMap<String, Arc<PageFile>>>,
     ids: TransactionIds,
     process_id: u64,
     max_transaction_bytes: u64,
@@ -127,6 +129,7 @@ impl Store {
             incarnation,
             hard_state,
             files: Mutex::default(),
+            unsynced: Mutex::default(),
             ids: TransactionIds::new(process_id),
             process_id,
             max_transaction_bytes: options.max_transaction_bytes,
@@ -329,6 +332,17 @@ impl Store {
         )?);
         files.insert(name.to_owned(), Arc::clone(&file));
         Ok(file)
+    }
+
+    pub(crate) fn note_unsynced(&self, files: BTreeMap<String, Arc<PageFile>>) {
+        self.unsynced
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .extend(files);
+    }
+
+    pub(crate) fn take_unsynced(&self) -> BTreeMap<String, Arc<PageFile>> {
+        std::mem::take(&mut *self.unsynced.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Forgets the open files, because a snapshot has replaced them.

@@ -134,6 +134,8 @@ impl Error {
 impl From<LimboError> for Error {
     fn from(error: LimboError) -> Self {
         let message = error.to_string();
+        // Some of the engine's messages end as the sqlite3 shell would print them, with the code.
+        let message = message.strip_suffix(" (19)").unwrap_or(&message).to_owned();
         let code = match &error {
             LimboError::Interrupt => return Self::Interrupted,
             LimboError::Busy => return Self::Busy,

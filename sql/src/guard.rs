@@ -49,100 +49,120 @@ const FIXED_PRAGMAS: &[(&str, &str)] = &[
 
 /// How deep the parts of a statement may be nested: SQLite's own limit for expressions.
 const MAX_DEPTH: usize = 1000;
+/// How deep brackets may be nested: each may hold a query, which costs the engine far more of its stack.
+const MAX_BRACKETS: usize = 100;
+/// How many queries a UNION, INTERSECT or EXCEPT may put together: SQLite's own limit.
+const MAX_COMPOUND: usize = 500;
 
 /// Looks at the first words of the statement that `sql` begins with, and at how deep it is nested.
 pub(crate) fn inspect(sql: &str) -> Result<Kind, Error> {
-    if depth(sql) > MAX_DEPTH {
-        return Err(Error::statement(
-            code::ERROR,
-            format!("Expression tree is too large (maximum depth {MAX_DEPTH})"),
+    let nesting = Nesting::of(sql);
+    let refuse = |message: String| Err(Error::statement(code::ERROR, message));
+    if nesting.levels > MAX_DEPTH {
+        return refuse(format!(
+            "Expression tree is too large (maximum depth {MAX_DEPTH})"
         ));
+    }
+    if nesting.brackets > MAX_BRACKETS {
+        return refuse(format!(
+            "brackets are nested too deep (maximum depth {MAX_BRACKETS})"
+        ));
+    }
+    if nesting.compound > MAX_COMPOUND {
+        return refuse("too many terms in compound SELECT".to_owned());
     }
     inspect_words(sql)
 }
 
-/// An upper bound of how deep the parser has to descend.
+/// Upper bounds of how deep the parser has to descend.
 ///
 /// The engine's parser and planner call themselves for every level, and a thread's stack ends at some
 /// level. A level is an opening bracket, or an operator that the ones before it in the same list element
 /// may be operands of; a comma begins anew. A long list is not deep.
-fn depth(sql: &str) -> usize {
-    const NESTING: &[&str] = &[
-        "and",
-        "case",
-        "collate",
-        "else",
-        "escape",
-        "except",
-        "explain",
-        "from",
-        "glob",
-        "in",
-        "intersect",
-        "is",
-        "isnull",
-        "join",
-        "like",
-        "match",
-        "not",
-        "notnull",
-        "or",
-        "regexp",
-        "union",
-        "when",
-    ];
-    let mut words = Words::of(sql);
-    // Levels in the present list element of each open bracket.
-    let mut open = vec![0_usize];
-    let (mut sum, mut deepest) = (0_usize, 0);
-    loop {
+#[derive(Debug, Default)]
+struct Nesting {
+    levels: usize,
+    brackets: usize,
+    compound: usize,
+}
+
+/// Words that nest like operators do.
+const NESTING: &[&str] = &[
+    "and",
+    "case",
+    "collate",
+    "else",
+    "escape",
+    "except",
+    "explain",
+    "from",
+    "glob",
+    "in",
+    "intersect",
+    "is",
+    "isnull",
+    "join",
+    "like",
+    "match",
+    "not",
+    "notnull",
+    "or",
+    "regexp",
+    "union",
+    "when",
+];
+const COMPOUND: &[&str] = &["except", "intersect", "union"];
+
+impl Nesting {
+    fn of(sql: &str) -> Self {
+        let mut found = Self::default();
+        let mut words = Words::of(sql);
+        loop {
+            found.add_statement(&mut words);
+            // A trigger goes on behind its semicolons.
+            match words.rest.strip_prefix(';') {
+                Some(rest) => words.rest = rest,
+                None => return found,
+            }
+        }
+    }
+
+    fn add_statement(&mut self, words: &mut Words<'_>) {
+        // Levels in the present list element of each open bracket.
+        let mut open = vec![0_usize];
+        let (mut levels, mut compound) = (0_usize, 0_usize);
         while let Some(word) = words.next() {
             if words.quoted {
                 continue;
             }
-            let level = match word {
+            match word {
                 "(" => {
                     open.push(0);
-                    sum += 1;
-                    deepest = deepest.max(sum);
-                    continue;
+                    levels += 1;
+                    self.brackets = self.brackets.max(open.len() - 1);
                 }
-                ")" => {
-                    if open.len() > 1 {
-                        sum -= 1 + open.pop().unwrap_or(0);
+                ")" if open.len() > 1 => levels -= 1 + open.pop().unwrap_or(0),
+                "," => levels -= open.last_mut().map_or(0, std::mem::take),
+                ")" | "." | "?" | ":" | "@" | "$" | "#" => {}
+                word => {
+                    let is = |listed: &[&str]| {
+                        listed
+                            .iter()
+                            .any(|listed| word.eq_ignore_ascii_case(listed))
+                    };
+                    let is_name = word.starts_with(|c: char| c.is_alphanumeric() || c == '_');
+                    if (!is_name || is(NESTING))
+                        && let Some(element) = open.last_mut()
+                    {
+                        *element += 1;
+                        levels += 1;
                     }
-                    continue;
+                    compound += usize::from(is(COMPOUND));
                 }
-                "," => {
-                    if let Some(element) = open.last_mut() {
-                        sum -= std::mem::take(element);
-                    }
-                    continue;
-                }
-                "." | "?" | ":" | "@" | "$" | "#" => false,
-                word => match word.chars().next() {
-                    Some(first) if first.is_alphanumeric() || first == '_' => NESTING
-                        .iter()
-                        .any(|nesting| word.eq_ignore_ascii_case(nesting)),
-                    Some(_) => true,
-                    None => false,
-                },
-            };
-            if level && let Some(element) = open.last_mut() {
-                *element += 1;
-                sum += 1;
-                deepest = deepest.max(sum);
             }
+            self.levels = self.levels.max(levels);
         }
-        // A trigger goes on behind its semicolons.
-        match words.rest.strip_prefix(';') {
-            Some(rest) => {
-                words.rest = rest;
-                open = vec![0];
-                sum = 0;
-            }
-            None => return deepest,
-        }
+        self.compound = self.compound.max(compound);
     }
 }
 
@@ -306,30 +326,48 @@ mod tests {
     fn too_deep() {
         let deep = |n: usize| {
             [
-                format!("SELECT {}1{}", "(".repeat(n), ")".repeat(n)),
-                format!("SELECT {}", "(".repeat(n)),
-                format!("SELECT {}1", "NOT ".repeat(n)),
-                format!("SELECT {}1", "- ".repeat(n)),
-                format!("SELECT 1{}", " || 1".repeat(n)),
-                format!(
-                    "SELECT {}1{}",
-                    "CASE WHEN 1 THEN ".repeat(n),
-                    " END".repeat(n)
+                (
+                    MAX_BRACKETS,
+                    format!("SELECT {}1{}", "(".repeat(n), ")".repeat(n)),
                 ),
-                format!("SELECT 1{}", " UNION SELECT 1".repeat(n)),
-                format!("SELECT 1{}", " COLLATE BINARY".repeat(n)),
-                format!("{}SELECT 1", "EXPLAIN ".repeat(n)),
-                format!(
-                    "CREATE TRIGGER t AFTER INSERT ON x BEGIN SELECT 1; SELECT {}1; END",
-                    "~".repeat(n)
+                (MAX_BRACKETS, format!("SELECT {}", "(".repeat(n))),
+                (
+                    MAX_BRACKETS,
+                    format!("SELECT * FROM {}x", "(SELECT * FROM ".repeat(n)),
+                ),
+                (MAX_BRACKETS, format!("{}SELECT 1", "WITH a AS (".repeat(n))),
+                (MAX_DEPTH, format!("SELECT {}1", "NOT ".repeat(n))),
+                (MAX_DEPTH, format!("SELECT {}1", "- ".repeat(n))),
+                (MAX_DEPTH, format!("SELECT 1{}", " || 1".repeat(n))),
+                (
+                    MAX_DEPTH,
+                    format!("SELECT {}1", "CASE WHEN 1 THEN ".repeat(n)),
+                ),
+                (
+                    MAX_COMPOUND,
+                    format!("SELECT 1{}", " UNION SELECT 1".repeat(n)),
+                ),
+                (
+                    MAX_DEPTH,
+                    format!("SELECT 1{}", " COLLATE BINARY".repeat(n)),
+                ),
+                (MAX_DEPTH, format!("{}SELECT 1", "EXPLAIN ".repeat(n))),
+                (
+                    MAX_DEPTH,
+                    format!(
+                        "CREATE TRIGGER t AFTER INSERT ON x BEGIN SELECT 1; SELECT {}1; END",
+                        "~".repeat(n)
+                    ),
                 ),
             ]
         };
-        for sql in deep(MAX_DEPTH + 1) {
-            assert!(inspect(&sql).is_err(), "{}", &sql[..60]);
-        }
-        for sql in deep(MAX_DEPTH / 2 - 8) {
-            assert!(inspect(&sql).is_ok(), "{}", &sql[..60]);
+        for limit in [MAX_BRACKETS, MAX_COMPOUND, MAX_DEPTH] {
+            for (_, sql) in deep(limit + 1).iter().filter(|(its, _)| *its == limit) {
+                assert!(inspect(sql).is_err(), "{}", &sql[..60]);
+            }
+            for (_, sql) in deep(limit / 2 - 8).iter().filter(|(its, _)| *its == limit) {
+                assert!(inspect(sql).is_ok(), "{}", &sql[..60]);
+            }
         }
         let long = format!(
             "INSERT INTO t VALUES {}(1, -2, (3 + 4) * 5)",

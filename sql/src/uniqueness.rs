@@ -43,7 +43,6 @@ pub(crate) fn refine(connection: &Arc<Connection>, error: Error) -> Error {
 
 /// Table and columns of a list in either form.
 fn named(list: &str) -> Option<(&str, Vec<&str>)> {
-    let list = list.strip_suffix(" (19)").unwrap_or(list);
     if let Some((table, columns)) = list
         .strip_suffix(')')
         .and_then(|list| list.split_once(".("))
@@ -81,7 +80,6 @@ mod tests {
     #[test]
     fn columns() {
         assert_eq!(named("t.a"), Some(("t", vec!["a"])));
-        assert_eq!(named("t.a (19)"), Some(("t", vec!["a"])));
         assert_eq!(named("t.a, t.b"), Some(("t", vec!["a", "b"])));
         assert_eq!(named("t.(a, b)"), Some(("t", vec!["a", "b"])));
         assert_eq!(named("nothing"), None);

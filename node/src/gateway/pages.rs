@@ -221,6 +221,12 @@ impl Connection {
     }
 
     async fn copy(&mut self, name: String) -> Result<Copy, Failure> {
+        self.wait_until_serving().await?;
+        let (handle, wanted) = (self.context.handle.clone(), name.clone());
+        if !off(move || handle.has_database(&wanted)).await?? {
+            let message = format!("there is no database named {name}");
+            return Err(Failure::new(ErrorCode::DQLITE_NOTFOUND, message));
+        }
         let open = self.open_database(name).await?;
         let database = Arc::clone(&open.database);
         let copied = Arc::clone(&database);

@@ -337,10 +337,7 @@ impl Replica {
             return;
         }
         let job = match self.phase {
-            Phase::Following => Job::Redo {
-                to: self.applied,
-                term: self.term,
-            },
+            Phase::Following => Job::Redo { to: self.applied },
             Phase::Serving => Job::Checkpoint {
                 databases: self.registry.all(),
                 applied: self.applied,
@@ -473,7 +470,7 @@ impl Replica {
         {
             self.phase = Phase::TakingOver;
             self.checkpointing = true;
-            self.send_job(Job::Redo {
+            self.send_job(Job::TakeOver {
                 to: self.applied,
                 term: self.term,
             });

@@ -105,14 +105,13 @@ impl Replica {
 
     fn checkpointed(&mut self, now: u64, outcome: Outcome) {
         match outcome {
-            Outcome::Redone { done, term } => {
+            Outcome::TakenOver { term } => {
                 self.checkpointing = false;
                 if self.phase == Phase::TakingOver && term == self.term {
                     self.start_serving(now);
                 }
-                self.purge(done);
             }
-            Outcome::Checkpointed { done } => {
+            Outcome::Redone { done } | Outcome::Checkpointed { done } => {
                 self.checkpointing = false;
                 self.purge(done);
             }
@@ -153,10 +152,7 @@ impl Replica {
     fn close(mut self) {
         self.lose_leadership();
         if self.halted.is_none() {
-            self.send_job(Job::Redo {
-                to: self.applied,
-                term: self.term,
-            });
+            self.send_job(Job::Redo { to: self.applied });
         }
         // With their senders gone both threads finish what they have, and end.
         drop(self);
