@@ -264,6 +264,27 @@ fn records_tell_what_was_durable() {
     );
 }
 
+/// The first record of a segment was durable before the segment had its name: damaged, it is damage, even when nothing
+/// else speaks for it.
+#[test]
+fn first_records_speak_for_themselves() {
+    let disk = FaultBackend::new();
+    let (log, _) = open(&disk).unwrap();
+    log.append(&[record(1, 1, 10), record(2, 1, 60_000)])
+        .unwrap();
+    log.append(&[record(3, 1, 10_000)]).unwrap();
+    drop(log);
+    disk.remove("log.durable").unwrap();
+    disk.flip_bit("0000000000000002.log", 8 * (4096 + 48 + 100));
+    let (log, recovery) = open(&disk).unwrap();
+    assert_eq!((recovery.last_index, recovery.torn_bytes), (3, 0));
+    assert_eq!(
+        (recovery.damaged[0].first, recovery.damaged[0].last),
+        (3, Some(3))
+    );
+    assert_eq!(log.entry(2).unwrap(), record(2, 1, 60_000));
+}
+
 fn check_readable(log: &Log, twin: &Content) {
     for (index, expected) in &twin.records {
         if let Ok(found) = log.entry(*index) {
