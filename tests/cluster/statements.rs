@@ -1,0 +1,206 @@
+//! SQL that fails, is too large, never ends, or whose client vanishes.
+
+use ferrolite_client::{ErrorCode, Value, params};
+use ferrolite_wire::{Request, Response};
+
+use crate::harness::raw::{exec, query};
+use crate::harness::{Cluster, RawConnection};
+
+/// A query that never ends.
+const ENDLESS: &str =
+    "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT count(*) FROM c";
+/// A write that never ends.
+const ENDLESS_WRITE: &str = "INSERT INTO t WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT count(*) FROM c";
+
+fn is_done(answer: &Response) -> bool {
+    matches!(answer, Response::Result { .. })
+}
+
+fn failure(answer: Response) -> (ErrorCode, String) {
+    match answer {
+        Response::Failure { code, message } => (code, message),
+        other => panic!("a failure was expected, and came {other:?}"),
+    }
+}
+
+/// Protects: a statement that fails costs its client nothing but that statement: not the connection, not an open
+/// transaction, and it leaves nothing behind.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn failures_leave_connection_and_transaction_intact() {
+    let mut cluster = Cluster::start(1).await;
+    let mut connection = RawConnection::open_database(&cluster.node(1).address, "main").await;
+    assert!(is_done(
+        &connection
+            .exec("CREATE TABLE t(a INTEGER PRIMARY KEY, b NOT NULL)")
+            .await
+    ));
+    let failing = [
+        "INSERT INTO nowhere VALUES (1)",
+        "INSERT INTO t VALUES (1, NULL)",
+        "INSERT INTO t VALUES (1, 'x'), (1, 'y')",
+        "INSERT INTO t VALUES (1)",
+        "SELECT * FROM",
+        "CREATE TABLE t(a)",
+        "SELECT no_such_function()",
+    ];
+    for sql in failing {
+        let (code, message) = failure(connection.exec(sql).await);
+        assert_ne!(code, ErrorCode::INTERNAL, "{sql}: {message}");
+        assert!(!message.is_empty(), "{sql}");
+    }
+    assert!(is_done(&connection.exec("BEGIN").await));
+    assert!(is_done(
+        &connection.exec("INSERT INTO t VALUES (2, 'two')").await
+    ));
+    for sql in failing {
+        failure(connection.exec(sql).await);
+    }
+    assert!(is_done(
+        &connection.exec("INSERT INTO t VALUES (3, 'three')").await
+    ));
+    assert!(is_done(&connection.exec("COMMIT").await));
+    let rows = connection.query("SELECT a FROM t ORDER BY a").await;
+    assert_eq!(rows, Ok(vec![vec![Value::from(2)], vec![Value::from(3)]]));
+}
+
+/// Protects: a transaction larger than the limit is refused with words that say so and name the limit; nothing of it
+/// stays, and the writer's turn is free.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn too_large_a_transaction_leaves_nothing() {
+    let mut cluster = Cluster::with_options(
+        3,
+        &["--max-transaction-mib", "1", "--busy-timeout-ms", "3000"],
+    )
+    .await;
+    let client = cluster.client().await;
+    client
+        .execute("CREATE TABLE t(a INTEGER, b BLOB)", params![])
+        .await
+        .unwrap();
+    let leader = cluster.leader().await;
+    let address = cluster.node(leader).address.clone();
+    let mut connection = RawConnection::open_database(&address, "main").await;
+
+    let (_, message) = failure(
+        connection
+            .exec("INSERT INTO t VALUES (1, randomblob(3000000))")
+            .await,
+    );
+    assert!(message.contains("transaction"), "{message}");
+    client
+        .execute("INSERT INTO t VALUES (2, randomblob(500000))", params![])
+        .await
+        .unwrap();
+
+    assert!(is_done(&connection.exec("BEGIN IMMEDIATE").await));
+    let mut refused = None;
+    for _ in 0..20 {
+        if let Response::Failure { message, .. } = connection
+            .exec("INSERT INTO t VALUES (3, randomblob(200000))")
+            .await
+        {
+            refused = Some(message);
+            break;
+        }
+    }
+    // What the engine keeps in memory until the end is too much at the end.
+    let message = match refused {
+        Some(message) => message,
+        None => failure(connection.exec("COMMIT").await).1,
+    };
+    assert!(message.contains("transaction"), "{message}");
+    client
+        .execute("INSERT INTO t VALUES (4, NULL)", params![])
+        .await
+        .unwrap();
+    assert!(
+        is_done(&connection.exec("INSERT INTO t VALUES (5, NULL)").await),
+        "the connection is of use"
+    );
+
+    let left: Vec<i64> = client
+        .query("SELECT a FROM t ORDER BY a", params![])
+        .await
+        .unwrap();
+    assert_eq!(left, [2, 4, 5]);
+    let check: String = client
+        .query_one("PRAGMA integrity_check", params![])
+        .await
+        .unwrap();
+    assert_eq!(check, "ok");
+    let other = (1..=3).find(|id| *id != leader).unwrap();
+    cluster.caught_up(other).await;
+    cluster.transfer(other).await;
+    let left: Vec<i64> = client
+        .query("SELECT a FROM t ORDER BY a", params![])
+        .await
+        .unwrap();
+    assert_eq!(left, [2, 4, 5], "on another node");
+}
+
+/// Protects: the writer's turn against clients that vanish with it, between two statements and in the middle of one.
+/// The next writer would wait longer than it may, if the turn were not given back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn vanished_clients_give_the_turn_back() {
+    let mut cluster = Cluster::with_options(1, &["--busy-timeout-ms", "4000"]).await;
+    let address = cluster.node(1).address.clone();
+    let client = cluster.client().await;
+    client
+        .execute("CREATE TABLE t(a INTEGER)", params![])
+        .await
+        .unwrap();
+    for _ in 0..3 {
+        let mut vanishes = RawConnection::open_database(&address, "main").await;
+        assert!(is_done(&vanishes.exec("BEGIN IMMEDIATE").await));
+        assert!(is_done(&vanishes.exec("INSERT INTO t VALUES (13)").await));
+        drop(vanishes);
+        client
+            .execute("INSERT INTO t VALUES (1)", params![])
+            .await
+            .unwrap();
+    }
+    for _ in 0..3 {
+        let mut vanishes = RawConnection::open_database(&address, "main").await;
+        assert!(is_done(&vanishes.exec("BEGIN IMMEDIATE").await));
+        assert!(is_done(&vanishes.exec("INSERT INTO t VALUES (13)").await));
+        vanishes.send(&exec(ENDLESS_WRITE)).await;
+        drop(vanishes);
+        client
+            .execute("INSERT INTO t VALUES (1)", params![])
+            .await
+            .unwrap();
+    }
+    let rows: Vec<i64> = client.query("SELECT a FROM t", params![]).await.unwrap();
+    assert_eq!(
+        rows, [1; 6],
+        "nothing of what they had not committed is there"
+    );
+}
+
+/// Protects: INTERRUPT ends what runs, the answer says so, and the connection goes on, with its transaction.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn interrupts_end_statements() {
+    let mut cluster = Cluster::with_options(1, &["--busy-timeout-ms", "4000"]).await;
+    let address = cluster.node(1).address.clone();
+    let mut connection = RawConnection::open_database(&address, "main").await;
+    assert!(is_done(&connection.exec("CREATE TABLE t(a INTEGER)").await));
+    for request in [query(ENDLESS), exec(ENDLESS_WRITE)] {
+        assert!(is_done(&connection.exec("INSERT INTO t VALUES (1)").await));
+        connection.send(&request).await;
+        let answer = connection.call(&Request::Interrupt { db: 0 }).await;
+        assert_eq!(failure(answer).0, ErrorCode::INTERRUPT, "{request:?}");
+        assert_eq!(connection.next().await.unwrap(), Response::Empty);
+    }
+    let rows = connection.query("SELECT a FROM t").await;
+    assert_eq!(rows, Ok(vec![vec![Value::from(1)]; 2]));
+    // Many rows in batches, given up after the first.
+    let many = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT x FROM c";
+    let client = cluster.client().await;
+    let mut rows = client.query_stream(many, params![]).await.unwrap();
+    assert_eq!(rows.next_as::<i64>().await.unwrap(), Some(1));
+    rows.interrupt().await.unwrap();
+    client
+        .execute("INSERT INTO t VALUES (2)", params![])
+        .await
+        .unwrap();
+}

@@ -1,1 +1,0 @@
-//! What crosses layers: real processes, real clients, whole clusters
