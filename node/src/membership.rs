@@ -69,9 +69,8 @@ pub(crate) fn load(directory: &Path) -> Result<Vec<(Index, Configuration)>, Erro
 
 fn decode(bytes: &[u8]) -> Option<Vec<(Index, Configuration)>> {
     let mut rest = bytes.strip_prefix(MAGIC)?;
-    if rest.try_get_u32_le().ok()? != VERSION
-        || rest.try_get_u32_le().ok()? != crc32fast::hash(rest.get(4..)?)
-    {
+    let (version, crc) = (rest.try_get_u32_le().ok()?, rest.try_get_u32_le().ok()?);
+    if version != VERSION || crc != crc32fast::hash(rest) {
         return None;
     }
     let count = rest.try_get_u32_le().ok()?;
