@@ -1,8 +1,10 @@
 //! Nodes die, come back, join and leave while clients write.
 
+use std::time::Duration;
+
 use rustix::process::Signal;
 
-use crate::harness::{Cluster, Load, Tally, files};
+use crate::harness::{Cluster, Load, Tally, eventually, files};
 
 /// Protects: an acknowledged row outlives whatever happens to a minority, and members may come and go meanwhile;
 /// no row is there twice or against what its writer was told, and no transaction by halves.
@@ -38,17 +40,44 @@ async fn rows_outlive_failures_and_changes_of_members() {
     }
     load.proceed(50).await;
     let tally = load.end().await;
-    assert_end(&mut cluster, &tally).await;
+    assert_end(&mut cluster, &[("main", &tally)]).await;
 }
 
-/// Protects: what a quorum has written is on disks and not only in memories. Everything dies at once, three times.
+/// Protects: what a leader had under way when it lost its office. It is suspended in the middle of the load and wakes up
+/// in a cluster that has gone on without it; what it wrote and nobody else has is undone, and was acknowledged to nobody.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_outlive_leaders_that_wake_up_late() {
+    let mut cluster = Cluster::start(3).await;
+    let load = Load::start(&cluster.builder(), 0, 4).await;
+    for _ in 0..3 {
+        load.proceed(50).await;
+        let old = cluster.leader().await;
+        let others: Vec<u64> = (1..=3).filter(|id| *id != old).collect();
+        cluster.node(old).signal(Signal::STOP);
+        cluster.leader_among(&others).await;
+        load.proceed(50).await;
+        cluster.node(old).signal(Signal::CONT);
+        cluster.caught_up(old).await;
+    }
+    let tally = load.end().await;
+    assert_end(&mut cluster, &[("main", &tally)]).await;
+}
+
+/// Protects: what a quorum has written is on disks and not only in memories. Everything dies at once, three times,
+/// while two databases share the log.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rows_outlive_the_death_of_all_nodes() {
     let mut cluster = Cluster::start(3).await;
-    let mut tally = Tally::default();
+    let names = ["main", "another"];
+    let mut tallies = [Tally::default(), Tally::default()];
     for round in 0..3 {
-        let load = Load::start(&cluster.builder(), round, 4).await;
-        load.proceed(150).await;
+        let mut loads = Vec::new();
+        for name in names {
+            loads.push(Load::start(&cluster.builder().database(name), round, 3).await);
+        }
+        for load in &loads {
+            load.proceed(100).await;
+        }
         // Suspended first, they all stop in the middle of what they do, at about the same time.
         for id in 1..=3 {
             cluster.node(id).signal(Signal::STOP);
@@ -62,27 +91,110 @@ async fn rows_outlive_the_death_of_all_nodes() {
         for id in 1..=3 {
             cluster.node(id).ready().await;
         }
-        load.proceed(20).await;
-        tally.add(load.end().await);
-        tally.check(&cluster.client().await).await;
+        for load in &loads {
+            load.proceed(20).await;
+        }
+        for ((load, tally), name) in loads.into_iter().zip(&mut tallies).zip(names) {
+            tally.add(load.end().await);
+            tally
+                .check(&cluster.client().await.with_database(name))
+                .await;
+        }
     }
-    assert_end(&mut cluster, &tally).await;
+    assert_end(
+        &mut cluster,
+        &[(names[0], &tallies[0]), (names[1], &tallies[1])],
+    )
+    .await;
 }
 
-/// Holds the leader's answers and every node's file against what the writers were told.
-async fn assert_end(cluster: &mut Cluster, tally: &Tally) {
+/// Protects: a transaction that is too large for one entry of the log is there as a whole or not at all, whatever dies
+/// in the middle of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn large_transactions_are_whole_or_absent() {
+    const ROWS: i64 = 100;
+    let mut cluster = Cluster::start(3).await;
+    let client = cluster
+        .builder()
+        .answer_timeout(Duration::from_secs(5))
+        .connect()
+        .await
+        .unwrap();
+    client
+        .execute("CREATE TABLE large(id INTEGER, noise BLOB)", ())
+        .await
+        .unwrap();
+    let insert = "INSERT INTO large
+        WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n LIMIT ?2)
+        SELECT ?1, randomblob(100000) FROM n";
+    let (mut whole, mut absent) = (Vec::new(), Vec::new());
+    for id in 0..6 {
+        let leader = cluster.leader().await;
+        let before = cluster.status(leader).await.unwrap().last;
+        let under_way = tokio::spawn({
+            let client = client.clone();
+            async move { client.execute(insert, (id, ROWS)).await }
+        });
+        // Killed at different points: before the first entry is there, with some, and with all.
+        eventually("the transaction is so far", async || {
+            let done = under_way.is_finished();
+            let last = cluster.status(leader).await?.last;
+            (done || last >= before + (id as u64 % 3) * 2).then_some(())
+        })
+        .await;
+        cluster.node(leader).kill();
+        match under_way.await.unwrap() {
+            Ok(_) => whole.push(id),
+            Err(error) if error.is_outcome_unknown() => {}
+            Err(_) => absent.push(id),
+        }
+        cluster.node(leader).start(&[]).await;
+        cluster.caught_up(leader).await;
+    }
+    let counts = "SELECT id, count(*), min(length(noise)) FROM large GROUP BY id";
+    let counts: Vec<(i64, i64, i64)> = client.query(counts, ()).await.unwrap();
+    for (id, rows, shortest) in &counts {
+        assert_eq!((*rows, *shortest), (ROWS, 100_000), "transaction {id}");
+    }
+    let there: Vec<i64> = counts.iter().map(|(id, ..)| *id).collect();
     assert!(
-        tally.acknowledged() > 300,
-        "a load of {} rows proves little",
-        tally.acknowledged()
+        whole.iter().all(|id| there.contains(id)),
+        "acknowledged {whole:?}, there {there:?}"
     );
-    tally.check(&cluster.client().await).await;
+    assert!(
+        absent.iter().all(|id| !there.contains(id)),
+        "refused {absent:?}, there {there:?}"
+    );
+    assert_end(&mut cluster, &[]).await;
+}
+
+/// Holds the leader's answers and every node's file against what the writers of each database were told.
+async fn assert_end(cluster: &mut Cluster, tallies: &[(&str, &Tally)]) {
+    for (name, tally) in tallies {
+        let rows = tally.acknowledged();
+        assert!(rows > 300, "a load of {rows} rows proves little");
+        tally
+            .check(&cluster.client().await.with_database(name))
+            .await;
+    }
+    let client = cluster.client().await;
+    let names: Vec<String> = client
+        .databases()
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|found| found.name)
+        .collect();
     let ids = cluster.running();
     cluster.stop().await;
-    let first = cluster.node(ids[0]).database("main");
-    files::assert_sound(&first);
-    tally.check_file(&first);
-    for id in ids {
-        files::assert_same(&first, &cluster.node(id).database("main"));
+    for name in names {
+        let first = cluster.node(ids[0]).database(&name);
+        files::assert_sound(&first);
+        for id in &ids {
+            files::assert_same(&first, &cluster.node(*id).database(&name));
+        }
+    }
+    for (name, tally) in tallies {
+        tally.check_file(&cluster.node(ids[0]).database(name));
     }
 }

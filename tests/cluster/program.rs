@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::process::{Command, Output, Stdio};
 
-use ferrolite_client::{Row, Value, params};
+use ferrolite_client::{ImportOptions, Row, Value, params};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value as Json, json};
 
@@ -310,5 +310,75 @@ async fn import_and_export_keep_everything() {
     for id in 1..=3 {
         files::assert_same(&file, &cluster.node(id).database("atlas"));
         files::assert_same(&second, &cluster.node(id).database("again"));
+    }
+}
+
+/// Protects: an import is there as a whole or not at all. The leader dies in the middle of one; nothing of it is to be
+/// seen, and the next attempt succeeds.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_interrupted_import_leaves_nothing() {
+    let mut cluster = Cluster::start(3).await;
+    let source = cluster.root().join("source.sqlite");
+    let rows =
+        "INSERT INTO t WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c LIMIT 8000)
+                SELECT x, randomblob(1000) FROM c";
+    files::create(
+        &source,
+        &["CREATE TABLE t(a INTEGER PRIMARY KEY, b BLOB)", rows],
+    );
+    let bytes = std::fs::read(&source).unwrap();
+    let options = ImportOptions {
+        database: "atlas".to_owned(),
+        page_size: 4096,
+        pages: bytes.len() as u64 / 4096,
+        replace: false,
+    };
+    let client = cluster.client().await;
+    client
+        .execute("CREATE TABLE other(a)", params![])
+        .await
+        .unwrap();
+    let leader = cluster.leader().await;
+    let node = cluster.node(leader);
+    let mut killed = false;
+    let imported = client
+        .import(&options, bytes.as_slice(), |progress| {
+            if progress.pages_done * 2 > progress.pages_total && !killed {
+                killed = true;
+                node.kill();
+            }
+        })
+        .await;
+    assert!(imported.is_err(), "the import goes on without its leader");
+    cluster.leader().await;
+    let names: Vec<String> = client
+        .databases()
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|known| known.name)
+        .collect();
+    assert_eq!(names, ["main"]);
+
+    client
+        .import(&options, bytes.as_slice(), |_| {})
+        .await
+        .unwrap();
+    let atlas = client.with_database("atlas");
+    let count: i64 = atlas
+        .query_one("SELECT count(*) FROM t", params![])
+        .await
+        .unwrap();
+    assert_eq!(count, 8000);
+    atlas
+        .execute("INSERT INTO t VALUES (0, NULL)", params![])
+        .await
+        .unwrap();
+    cluster.node(leader).start(&[]).await;
+    cluster.stop().await;
+    let file = cluster.node(1).database("atlas");
+    files::assert_sound(&file);
+    for id in 2..=3 {
+        files::assert_same(&file, &cluster.node(id).database("atlas"));
     }
 }

@@ -1,10 +1,12 @@
 //! SQL that fails, is too large, never ends, or whose client vanishes.
 
+use std::time::Duration;
+
 use ferrolite_client::{ErrorCode, Value, params};
 use ferrolite_wire::{Request, Response};
 
 use crate::harness::raw::{exec, query};
-use crate::harness::{Cluster, RawConnection};
+use crate::harness::{Cluster, RawConnection, eventually};
 
 /// A query that never ends.
 const ENDLESS: &str =
@@ -203,4 +205,28 @@ async fn interrupts_end_statements() {
         .execute("INSERT INTO t VALUES (2)", params![])
         .await
         .unwrap();
+}
+
+/// Protects: the processor. A query that never ends does, when nobody waits for it any more, and it does not keep the
+/// node from stopping.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn queries_end_with_their_clients() {
+    let mut cluster = Cluster::start(1).await;
+    let address = cluster.node(1).address.clone();
+    let mut clients = Vec::new();
+    for _ in 0..3 {
+        let mut client = RawConnection::open_database(&address, "main").await;
+        client.send(&query(ENDLESS)).await;
+        clients.push(client);
+    }
+    let node = cluster.node(1);
+    let busy = async || node.processor_share(Duration::from_millis(300)).await > 0.3;
+    eventually("the queries run", async || busy().await.then_some(())).await;
+    drop(clients);
+    eventually("the queries end", async || (!busy().await).then_some(())).await;
+
+    let mut client = RawConnection::open_database(&address, "main").await;
+    client.send(&query(ENDLESS)).await;
+    eventually("the query runs", async || busy().await.then_some(())).await;
+    assert!(cluster.node(1).terminate().await.success());
 }

@@ -37,8 +37,8 @@ impl Load {
     /// Makes the tables, where they are not there yet, and sets `writers` to work on clients from `builder`. Loads
     /// on the same tables are told apart by their `number`.
     pub async fn start(builder: &Builder, number: i64, writers: i64) -> Self {
-        // An answer that has not come by then never will: the node is dead.
-        let builder = builder.clone().answer_timeout(Duration::from_secs(5));
+        // Where an answer does not come by then, it is not waited for: its outcome is unknown.
+        let builder = builder.clone().answer_timeout(Duration::from_secs(2));
         let client = builder.clone().connect().await.unwrap();
         for table in ["single", "paired"] {
             let sql = format!("CREATE TABLE IF NOT EXISTS {table}(id INTEGER, noise BLOB)");

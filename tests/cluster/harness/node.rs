@@ -4,6 +4,7 @@ use std::fs::File;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::net::TcpSocket;
@@ -177,6 +178,28 @@ impl Node {
     pub async fn ended(&mut self) -> ExitStatus {
         let what = format!("the end of node {}", self.id);
         eventually(&what, async || self.exited()).await
+    }
+
+    /// How much of one processor the process uses, by the system's account over a while.
+    pub async fn processor_share(&self, over: Duration) -> f64 {
+        /// The unit of the account: `USER_HZ`, which is 100 on every Linux.
+        const TICKS_PER_SECOND: f64 = 100.0;
+        let child = self.child.as_ref().expect("the node runs");
+        let stat = format!("/proc/{}/stat", child.id());
+        let ticks = || -> f64 {
+            let stat = std::fs::read_to_string(&stat).unwrap();
+            // Fields 14 and 15, counted from the end of the second, which is the program's name in parentheses.
+            let (_, fields) = stat.rsplit_once(')').unwrap();
+            fields
+                .split_whitespace()
+                .skip(11)
+                .take(2)
+                .map(|ticks| ticks.parse::<f64>().unwrap())
+                .sum()
+        };
+        let (begun, before) = (Instant::now(), ticks());
+        tokio::time::sleep(over).await;
+        (ticks() - before) / TICKS_PER_SECOND / begun.elapsed().as_secs_f64()
     }
 
     /// Everything that the node has logged since it was first started.
