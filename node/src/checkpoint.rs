@@ -239,7 +239,7 @@ impl Store {
         to: Index,
         only: Option<&str>,
     ) -> Result<Option<Index>, Error> {
-        let mut open: HashMap<String, (TransactionId, Vec<Index>)> = HashMap::new();
+        let mut open: HashMap<String, Begun> = HashMap::new();
         let mut touched: BTreeMap<String, Arc<PageFile>> = BTreeMap::new();
         self.scan(from.saturating_add(1), to.saturating_add(1), |entry| {
             if entry.kind == EntryKind::Noop {
@@ -255,28 +255,27 @@ impl Store {
                 return Ok(());
             }
             // Another id means that the transaction before it never committed.
-            let before = open.remove(&name).filter(|(id, _)| *id == part.id());
-            let mut indexes = before.map(|(_, indexes)| indexes).unwrap_or_default();
+            let before = open.remove(&name).filter(|begun| begun.id == part.id());
+            let mut begun = before.unwrap_or_else(|| Begun {
+                id: part.id(),
+                indexes: Vec::new(),
+                whole: part.number() == 0,
+            });
             if part.is_abandoned() {
                 return Ok(());
             }
             if !part.is_last() {
-                indexes.push(entry.index);
-                open.insert(name, (part.id(), indexes));
+                begun.indexes.push(entry.index);
+                open.insert(name, begun);
                 return Ok(());
             }
-            if usize::try_from(part.number()).is_ok_and(|number| number != indexes.len()) {
-                // Its beginning lies before `from`, where the mark does not let it.
-                return Err(ferrolite_wal::Error::Damaged {
-                    file: "log".to_owned(),
-                    offset: 0,
-                    index: Some(entry.index),
-                    term: Some(entry.term),
-                }
-                .into());
+            if !begun.whole {
+                // It began before `from`. The mark stops there only for another transaction that was still
+                // open, and this one was complete then and is in the file.
+                return Ok(());
             }
             let file = self.file(&name)?;
-            for index in indexes {
+            for index in begun.indexes {
                 let earlier = Part::decode(self.log.entry(index)?.payload)?;
                 write_part(&file, &earlier, part.db_size())?;
             }
@@ -287,9 +286,18 @@ impl Store {
         self.note_unsynced(touched);
         Ok(open
             .into_values()
-            .filter_map(|(_, indexes)| indexes.into_iter().min())
+            .filter(|begun| begun.whole)
+            .filter_map(|begun| begun.indexes.into_iter().min())
             .min())
     }
+}
+
+/// A transaction of which some parts have been seen, and not the last.
+struct Begun {
+    id: TransactionId,
+    indexes: Vec<Index>,
+    /// Whether the first part was seen.
+    whole: bool,
 }
 
 fn write_part(file: &PageFile, part: &Part, db_size: u32) -> Result<(), Error> {
@@ -351,5 +359,190 @@ impl OpenTransactions {
     /// The first entry of the oldest incomplete transaction.
     pub(crate) fn first(&self) -> Option<Index> {
         self.firsts.first().copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+    use std::collections::BTreeMap;
+
+    use ferrolite_wal::Record;
+    use ferrolite_wal::frames::PartWriter;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::options::Options;
+
+    const PAGE: u32 = 4096;
+    const NAMES: [&str; 2] = ["a", "b"];
+
+    /// What is appended to the log next.
+    #[derive(Debug, Clone)]
+    enum Step {
+        /// A part of the transaction that is open for this database, or of a new one; perhaps its last.
+        Part {
+            database: usize,
+            page_no: u32,
+            fill: u8,
+            last: bool,
+        },
+        /// The open transaction is given up, with a word or (its leader being gone) without.
+        Abandon { database: usize, said: bool },
+        /// Another leader.
+        NewLeader,
+        /// The files are written up to here.
+        Redo,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            8 => (0..2_usize, 1..6_u32, any::<u8>(), any::<bool>())
+                .prop_map(|(database, page_no, fill, last)| Step::Part { database, page_no, fill, last }),
+            1 => (0..2_usize, any::<bool>()).prop_map(|(database, said)| Step::Abandon { database, said }),
+            1 => Just(Step::NewLeader),
+            2 => Just(Step::Redo),
+        ]
+    }
+
+    /// A transaction in the making: its id, the number of parts so far, and its pages.
+    type Making = (u64, u32, Vec<(u32, u8)>);
+
+    struct Model {
+        store: Store,
+        index: Index,
+        term: Term,
+        next_id: u64,
+        making: [Option<Making>; 2],
+        files: [BTreeMap<u32, u8>; 2],
+        open: OpenTransactions,
+        /// First entry of the open transaction of each database.
+        firsts: [Option<Index>; 2],
+    }
+
+    impl Model {
+        fn append(&mut self, kind: EntryKind, payload: bytes::Bytes) {
+            self.index += 1;
+            match kind {
+                EntryKind::Noop => self.open.new_leader(),
+                _ => self.open.follow(self.index, &payload).unwrap(),
+            }
+            let record = Record {
+                index: self.index,
+                term: self.term,
+                kind: kind.to_byte(),
+                payload,
+            };
+            self.store.log.append(&[record]).unwrap();
+        }
+
+        /// One part as the codec writes it when it is full, made from the parts before and this one.
+        fn part(&self, database: usize, making: &Making, last: bool) -> bytes::Bytes {
+            let (id, number, pages) = making;
+            let id = TransactionId(7, *id);
+            let mut writer = PartWriter::continued(NAMES[database], PAGE, id, *number).unwrap();
+            let (page_no, fill) = pages.last().unwrap();
+            writer.push(*page_no, &[*fill; PAGE as usize]).unwrap();
+            if last { writer.finish(8) } else { writer.cut() }
+        }
+
+        fn run(&mut self, step: &Step) {
+            match step {
+                Step::Part {
+                    database,
+                    page_no,
+                    fill,
+                    last,
+                } => {
+                    let mut making = self.making[*database].take().unwrap_or_else(|| {
+                        self.next_id += 1;
+                        (self.next_id, 0, Vec::new())
+                    });
+                    making.2.push((*page_no, *fill));
+                    let payload = self.part(*database, &making, *last);
+                    self.append(EntryKind::Normal, payload);
+                    making.1 += 1;
+                    if *last {
+                        self.files[*database].extend(making.2);
+                        self.firsts[*database] = None;
+                    } else {
+                        // A new id takes the place of one that was given up without a word.
+                        if making.1 == 1 {
+                            self.firsts[*database] = Some(self.index);
+                        }
+                        self.making[*database] = Some(making);
+                    }
+                }
+                Step::Abandon { database, said } => {
+                    let Some((id, _, _)) = self.making[*database].take() else {
+                        return;
+                    };
+                    if *said {
+                        let id = TransactionId(7, id);
+                        let writer = PartWriter::new(NAMES[*database], PAGE, id).unwrap();
+                        self.append(EntryKind::Normal, writer.abandon());
+                        self.firsts[*database] = None;
+                    }
+                }
+                Step::NewLeader => {
+                    self.term += 1;
+                    self.append(EntryKind::Noop, bytes::Bytes::new());
+                    self.making = [None, None];
+                    self.firsts = [None, None];
+                }
+                Step::Redo => {
+                    self.store.redo(self.index).unwrap();
+                    self.check();
+                }
+            }
+            assert_eq!(self.open.first(), self.firsts.into_iter().flatten().min());
+        }
+
+        fn check(&self) {
+            let open = self.firsts.into_iter().flatten().min();
+            let done = open.map_or(self.index, |open| open - 1);
+            assert_eq!(self.store.mark.done(), done);
+            for (name, pages) in NAMES.into_iter().zip(&self.files) {
+                let file = self.store.file(name).unwrap();
+                let mut page = vec![0; PAGE as usize];
+                for page_no in 1..=8 {
+                    let read = file
+                        .read_at(u64::from(page_no - 1) * u64::from(PAGE), &mut page)
+                        .unwrap();
+                    match pages.get(&page_no) {
+                        Some(fill) => {
+                            assert!(page.iter().all(|byte| byte == fill), "page {page_no}")
+                        }
+                        None => assert!(read == 0 || page.iter().all(|byte| *byte == 0)),
+                    }
+                }
+            }
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(48))]
+
+        /// However often and wherever the files are brought up to date, they hold exactly the transactions
+        /// that committed, and the mark never passes the beginning of one that is still open.
+        #[test]
+        fn redo_writes_what_committed(steps in proptest::collection::vec(step(), 1..60)) {
+            let dir = tempfile::tempdir().unwrap();
+            let (store, _) = Store::open(dir.path(), 1, &Options::default()).unwrap();
+            let mut model = Model {
+                store,
+                index: 0,
+                term: 1,
+                next_id: 0,
+                making: [None, None],
+                files: Default::default(),
+                open: OpenTransactions::default(),
+                firsts: [None, None],
+            };
+            for step in &steps {
+                model.run(step);
+            }
+            model.run(&Step::Redo);
+        }
     }
 }

@@ -173,7 +173,7 @@ impl Replica {
             recovered,
             store.process_id(),
         )?;
-        Ok(Self {
+        let replica = Self {
             id,
             address,
             raft,
@@ -204,7 +204,10 @@ impl Replica {
             fresh_bytes: 0,
             configurations,
             sending: HashMap::new(),
-        })
+        };
+        // Whoever asks before the thread runs shall know what was known before.
+        replica.publish();
+        Ok(replica)
     }
 }
 

@@ -21,7 +21,7 @@ use crate::turn::Turn;
 use crate::uniqueness;
 use crate::value::ValueRef;
 
-/// A session; see the [module](self).
+/// A client's session with a database. It rolls back and gives up its turn when it is dropped.
 pub struct Session {
     database: Arc<Database>,
     connection: Arc<Connection>,

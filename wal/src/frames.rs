@@ -113,6 +113,32 @@ impl PartWriter {
         Ok(writer)
     }
 
+    /// A writer for a transaction whose first `parts` parts are in the log already.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn continued(
+        name: &str,
+        page_size: u32,
+        id: TransactionId,
+        parts: u32,
+    ) -> Result<Self, Error> {
+        let mut writer = Self::new(name, page_size, id)?;
+        writer.part = parts;
+        writer.buffer.clear();
+        writer.begin();
+        Ok(writer)
+    }
+
+    /// Ends the present part early: what was pushed so far goes out, and the transaction goes on in the next.
+    #[must_use]
+    pub fn cut(&mut self) -> Bytes {
+        let part = self.close(0, 0);
+        self.part += 1;
+        self.begin();
+        part
+    }
+
     fn begin(&mut self) {
         self.frames = 0;
         self.buffer.put_u8(VERSION);
@@ -163,12 +189,7 @@ impl PartWriter {
             len,
             encoding,
         };
-        let full = (self.buffer.len() >= PART_BYTES).then(|| {
-            let part = self.close(0, 0);
-            self.part += 1;
-            self.begin();
-            part
-        });
+        let full = (self.buffer.len() >= PART_BYTES).then(|| self.cut());
         Ok((placed, full))
     }
 

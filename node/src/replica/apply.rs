@@ -500,15 +500,15 @@ impl Replica {
         }
     }
 
-    fn publish(&mut self) {
+    pub(super) fn publish(&self) {
         let leads = self.raft.is_leader();
         let serves = self.phase == Phase::Serving;
         let leader = self.leader.filter(|_| self.halted.is_none());
         let configuration = self.raft.configuration();
         let address = |id| {
-            configuration
-                .and_then(|now| now.member(id))
-                .map(|m| m.address.clone())
+            // By itself a node is found where it listens, even before the cluster has learned that.
+            let own = (id == self.id).then(|| self.address.clone());
+            own.or_else(|| configuration?.member(id).map(|m| m.address.clone()))
         };
         let (term, last) = (self.term, self.raft.last_index());
         let (committed, applied) = (self.committed, self.applied);
