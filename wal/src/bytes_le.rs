@@ -24,8 +24,3 @@ pub(crate) fn get_u32(bytes: &[u8], at: usize) -> Option<u32> {
 pub(crate) fn get_u64(bytes: &[u8], at: usize) -> Option<u64> {
     array(bytes, at).map(u64::from_le_bytes)
 }
-
-/// The 128-bit number at `at`.
-pub(crate) fn get_u128(bytes: &[u8], at: usize) -> Option<u128> {
-    array(bytes, at).map(u128::from_le_bytes)
-}

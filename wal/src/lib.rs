@@ -9,7 +9,6 @@
 //! |---|---|
 //! | [`backend`] | files and directories, real, in memory, or failing on purpose |
 //! | [`log`] | the log: append, sync, read, drop, recover |
-//! | [`hard_state`] | term, vote and identity of a node |
 //! | [`slot`] | a small value that survives crashes, on which votes and marks stand |
 //! | [`frames`] | a transaction as the payload of entries: its pages, in one part or several |
 //! | [`view`] | the log as the `-wal` file that an SQL engine believes in |
@@ -38,7 +37,6 @@ pub mod backend;
 mod bytes_le;
 pub mod error;
 pub mod frames;
-pub mod hard_state;
 pub mod log;
 mod record;
 mod segment;

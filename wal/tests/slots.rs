@@ -1,4 +1,4 @@
-//! Votes through crashes: a vote that was acknowledged is never forgotten, whatever a power cut leaves of the next.
+//! Votes, kept in a slot file, through crashes: a vote that was acknowledged is never forgotten, whatever a power cut leaves of the next.
 
 #![allow(
     clippy::unwrap_used,
@@ -9,26 +9,21 @@
 
 use ferrolite_wal::Error;
 use ferrolite_wal::backend::{Backend, FaultBackend, FaultKind, Operation};
-use ferrolite_wal::hard_state::{HardState, Identity, VoteStore};
+use ferrolite_wal::slot::{SlotFile, SlotKind};
 
-const IDENTITY: Identity = Identity {
-    node: 3,
-    cluster: 0xc1,
-    incarnation: 2,
+const VOTES: SlotKind = SlotKind {
+    name: "votes",
+    magic: *b"FLVOTES\0",
+    version: 1,
 };
 
-fn state(term: u64) -> HardState {
-    HardState {
-        identity: IDENTITY,
-        term,
-        vote: (!term.is_multiple_of(3)).then_some(term % 3),
-        commit: term * 10,
-    }
+fn state(term: u64) -> Vec<u8> {
+    [term.to_le_bytes(), (term % 3).to_le_bytes()].concat()
 }
 
 /// Votes in terms 1 to 6; `acknowledged` is the last that was durable.
 fn elections(disk: &FaultBackend, acknowledged: &mut Option<u64>) -> Result<(), Error> {
-    let votes = VoteStore::create(disk, &state(0))?;
+    let votes = SlotFile::create(disk, VOTES, &state(0))?;
     *acknowledged = Some(0);
     for term in 1..=6 {
         votes.save(&state(term))?;
@@ -53,7 +48,7 @@ fn no_crash_forgets_a_vote() {
             states += 1;
             let fork = disk.fork();
             fork.crash(|part| mask >> part & 1 == 1);
-            match (VoteStore::open(&fork).unwrap(), acknowledged) {
+            match (SlotFile::open(&fork, VOTES).unwrap(), acknowledged) {
                 (None, None) => {}
                 (None, Some(term)) => {
                     panic!("stop {stop}, mask {mask:b}: term {term} is forgotten")
@@ -65,7 +60,7 @@ fn no_crash_forgets_a_vote() {
                         "{found:?}"
                     );
                     fork.crash(|_| false);
-                    assert_eq!(VoteStore::open(&fork).unwrap().unwrap().1, found);
+                    assert_eq!(SlotFile::open(&fork, VOTES).unwrap().unwrap().1, found);
                 }
             }
         }
@@ -80,7 +75,7 @@ fn no_crash_forgets_a_vote() {
 #[test]
 fn a_failed_save_latches() {
     let disk = FaultBackend::new();
-    let votes = VoteStore::create(&disk, &state(1)).unwrap();
+    let votes = SlotFile::create(&disk, VOTES, &state(1)).unwrap();
     disk.inject(
         Operation::Sync,
         0,
@@ -92,34 +87,14 @@ fn a_failed_save_latches() {
     assert_eq!(disk.changes(), changes);
 }
 
-/// A directory says whose it is, in words that a person can act on.
+/// A file of which no copy is valid is damage, not an empty beginning.
 #[test]
-fn wrong_directories_are_named() {
-    let error = IDENTITY.check(4, None).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "data directory of another node: it belongs to node 3, you said 4"
-    );
-    assert!(error.is_wrong_directory());
-    assert!(
-        IDENTITY
-            .check(3, Some(0xc2))
-            .unwrap_err()
-            .is_wrong_directory()
-    );
-    IDENTITY.check(3, Some(0xc1)).unwrap();
-    IDENTITY.check(3, None).unwrap();
-    let homeless = Identity {
-        cluster: 0,
-        ..IDENTITY
-    };
-    homeless.check(3, Some(0xc1)).unwrap();
-
+fn damage_is_named() {
     let disk = FaultBackend::new();
-    VoteStore::create(&disk, &state(1)).unwrap();
-    disk.open("state", false)
+    SlotFile::create(&disk, VOTES, &state(1)).unwrap();
+    disk.open("votes", false)
         .unwrap()
         .write_at(0, &[0x11; 16384])
         .unwrap();
-    assert!(VoteStore::open(&disk).unwrap_err().is_damaged());
+    assert!(SlotFile::open(&disk, VOTES).unwrap_err().is_damaged());
 }
