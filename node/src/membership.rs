@@ -7,7 +7,7 @@
 //!
 //! ```text
 //! "FRLTMEMB" · u32 version = 1 · u32 CRC-32 of what follows
-//! u32 count · count × (u64 index · u32 length · the configuration as the consensus encodes it)
+//! the list, as postcard encodes it: (index, the configuration as the consensus encodes it) each
 //! ```
 
 use std::io::Write;
@@ -25,14 +25,16 @@ const VERSION: u32 = 1;
 
 /// Replaces the file in `directory`; durable on return.
 pub(crate) fn save(directory: &Path, known: &[(Index, Configuration)]) -> Result<(), Error> {
-    let mut body = Vec::new();
-    body.put_u32_le(u32::try_from(known.len()).unwrap_or(u32::MAX));
-    for (index, configuration) in known {
-        let bytes = configuration.encode();
-        body.put_u64_le(*index);
-        body.put_u32_le(u32::try_from(bytes.len()).unwrap_or(u32::MAX));
-        body.put_slice(&bytes);
-    }
+    let list: Vec<(Index, Vec<u8>)> = known
+        .iter()
+        .map(|(index, configuration)| (*index, configuration.encode().to_vec()))
+        .collect();
+    let body = postcard::to_allocvec(&list).map_err(|error| {
+        Error::io(
+            "saving the members of the cluster",
+            std::io::Error::other(error),
+        )
+    })?;
     let mut out = Vec::with_capacity(body.len() + 16);
     out.put_slice(MAGIC);
     out.put_u32_le(VERSION);
@@ -73,16 +75,12 @@ fn decode(bytes: &[u8]) -> Option<Vec<(Index, Configuration)>> {
     if version != VERSION || crc != crc32fast::hash(rest) {
         return None;
     }
-    let count = rest.try_get_u32_le().ok()?;
-    let mut known = Vec::new();
-    for _ in 0..count {
-        let index = rest.try_get_u64_le().ok()?;
-        let len = usize::try_from(rest.try_get_u32_le().ok()?).ok()?;
-        let (configuration, after) = rest.split_at_checked(len)?;
-        known.push((index, Configuration::decode(configuration).ok()?));
-        rest = after;
-    }
-    rest.is_empty().then_some(known)
+    let (list, rest): (Vec<(Index, Vec<u8>)>, _) = postcard::take_from_bytes(rest).ok()?;
+    let known: Option<Vec<_>> = list
+        .into_iter()
+        .map(|(index, bytes)| Some((index, Configuration::decode(&bytes).ok()?)))
+        .collect();
+    known.filter(|_| rest.is_empty())
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ use std::sync::Arc;
 use bytes::{Buf, BufMut, Bytes};
 use ferrolite_consensus::{Configuration, Index, NodeId, Position, SnapshotMeta};
 use ferrolite_pager::{PendingInstall, SnapshotSink, SnapshotSource};
+use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::membership;
@@ -200,7 +201,7 @@ impl Snapshots {
             meta: write.meta,
             newest,
         };
-        match sink.finish(&note.encode()) {
+        match sink.finish(&note.encode()?) {
             Ok(()) => {}
             Err(error) if error.is_corrupt() => {
                 tracing::warn!(%error, "a snapshot is not complete; it starts over");
@@ -233,40 +234,49 @@ struct Note {
     newest: Index,
 }
 
+/// The note as it stands on disk, encoded by postcard. A later version begins with another number.
+#[derive(Serialize, Deserialize)]
+struct NoteOnDisk {
+    version: u32,
+    id: u64,
+    index: Index,
+    term: u64,
+    newest: Index,
+    configuration_index: Index,
+    configuration: Vec<u8>,
+}
+
+const NOTE_VERSION: u32 = 1;
+
 impl Note {
-    fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::new();
-        for number in [
-            1,
-            self.meta.id,
-            self.meta.position.index,
-            self.meta.position.term,
-            self.newest,
-            self.meta.configuration_index,
-        ] {
-            out.put_u64_le(number);
-        }
-        out.put_slice(&self.meta.configuration.encode());
-        out
+    fn encode(&self) -> Result<Vec<u8>, Error> {
+        let note = NoteOnDisk {
+            version: NOTE_VERSION,
+            id: self.meta.id,
+            index: self.meta.position.index,
+            term: self.meta.position.term,
+            newest: self.newest,
+            configuration_index: self.meta.configuration_index,
+            configuration: self.meta.configuration.encode().to_vec(),
+        };
+        postcard::to_allocvec(&note)
+            .map_err(|error| Error::io("noting a snapshot", std::io::Error::other(error)))
     }
 
-    fn decode(mut bytes: &[u8]) -> Option<Self> {
-        let mut number = || bytes.try_get_u64_le().ok();
-        if number()? != 1 {
+    fn decode(bytes: &[u8]) -> Option<Self> {
+        let note: NoteOnDisk = postcard::from_bytes(bytes).ok()?;
+        if note.version != NOTE_VERSION {
             return None;
         }
-        let (id, index, term) = (number()?, number()?, number()?);
-        let (newest, configuration_index) = (number()?, number()?);
-        let configuration = Configuration::decode(bytes).ok()?;
-        let position = Position::new(index, term);
+        let meta = SnapshotMeta {
+            id: note.id,
+            position: Position::new(note.index, note.term),
+            configuration_index: note.configuration_index,
+            configuration: Configuration::decode(&note.configuration).ok()?,
+        };
         Some(Self {
-            meta: SnapshotMeta {
-                id,
-                position,
-                configuration_index,
-                configuration,
-            },
-            newest,
+            meta,
+            newest: note.newest,
         })
     }
 }
@@ -329,5 +339,52 @@ impl Install {
         self.pending.clear()?;
         tracing::info!(index = position.index, "a snapshot was installed");
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use ferrolite_consensus::{Member, Role};
+
+    /// A note comes back as it was; one of a later version is not mistaken for it.
+    #[test]
+    fn notes() {
+        let configuration = Configuration::new(vec![Member::new(1, Role::Voter, "a:1")]).unwrap();
+        let position = Position::new(7, 3);
+        let meta = SnapshotMeta {
+            id: 9,
+            position,
+            configuration_index: 5,
+            configuration,
+        };
+        let note = Note { meta, newest: 8 };
+        let bytes = note.encode().unwrap();
+        let back = Note::decode(&bytes).unwrap();
+        assert_eq!((back.meta, back.newest), (note.meta, note.newest));
+        let mut later = bytes.clone();
+        if let Some(version) = later.first_mut() {
+            *version = 2;
+        }
+        assert!(Note::decode(&later).is_none());
+        assert!(Note::decode(bytes.get(..bytes.len() - 1).unwrap()).is_none());
+    }
+
+    /// The end of a stream is known by its checksum.
+    #[test]
+    fn trailers() {
+        let mut bytes = TRAILER_MAGIC.to_vec();
+        bytes.put_u64_le(42);
+        bytes.put_u32_le(crc32fast::hash(&bytes));
+        assert_eq!(trailer(&bytes), Some(42));
+        for at in 0..bytes.len() {
+            let mut bad = bytes.clone();
+            if let Some(byte) = bad.get_mut(at) {
+                *byte ^= 1;
+            }
+            assert_eq!(trailer(&bad), None);
+        }
+        assert_eq!(trailer(b""), None);
     }
 }

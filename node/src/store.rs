@@ -171,6 +171,9 @@ fn open_hard_state(root: &DirBackend) -> Result<(SlotFile, HardState), Error> {
     match SlotFile::open(root, HARD_STATE)? {
         Some((slot, payload)) => {
             let state = HardState::decode(&payload).map_err(|_| damaged(HARD_STATE.name))?;
+            // What was read may be in the system's cache only, from a save that the crash cut short. Nothing
+            // may be built on it before it is durable.
+            slot.save(&payload)?;
             Ok((slot, state))
         }
         None => {
