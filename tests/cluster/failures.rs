@@ -108,6 +108,50 @@ async fn rows_outlive_the_death_of_all_nodes() {
     .await;
 }
 
+/// Protects: recovery that is itself interrupted. Nodes die and fall asleep while others are still coming back, two at
+/// a time as well, so that the cluster stands still now and then; the order comes from a fixed seed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_outlive_failures_that_overlap() {
+    let mut cluster = Cluster::start(3).await;
+    let load = Load::start(&cluster.builder(), 0, 4).await;
+    load.proceed(50).await;
+    let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
+    for _ in 0..16 {
+        seed ^= seed << 13;
+        seed ^= seed >> 7;
+        seed ^= seed << 17;
+        let (victim, other) = (seed % 3 + 1, (seed + 1) % 3 + 1);
+        match seed >> 32 & 3 {
+            0 => {
+                cluster.node(victim).kill();
+                cluster.node(victim).start(&[]).await;
+            }
+            1 => {
+                cluster.node(victim).kill();
+                cluster.node(other).kill();
+                cluster.node(victim).spawn(&[]);
+                cluster.node(other).spawn(&[]);
+                cluster.node(victim).ready().await;
+                cluster.node(other).ready().await;
+            }
+            2 => {
+                cluster.node(victim).signal(Signal::STOP);
+                cluster.node(other).kill();
+                cluster.node(other).start(&[]).await;
+                cluster.node(victim).signal(Signal::CONT);
+            }
+            _ => {
+                cluster.node(victim).signal(Signal::STOP);
+                load.proceed(25).await;
+                cluster.node(victim).signal(Signal::CONT);
+            }
+        }
+        load.proceed(25).await;
+    }
+    let tally = load.end().await;
+    assert_end(&mut cluster, &[("main", &tally)]).await;
+}
+
 /// Protects: a transaction that is too large for one entry of the log is there as a whole or not at all, whatever dies
 /// in the middle of it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

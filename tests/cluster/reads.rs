@@ -5,7 +5,7 @@ use ferrolite_wire::{Request, Response};
 use rustix::process::Signal;
 
 use crate::harness::raw::{exec, query};
-use crate::harness::{Cluster, RawConnection, eventually};
+use crate::harness::{Cluster, RawConnection, Register, eventually};
 
 /// Protects: a node that does not lead refuses SQL in the words that every dqlite client knows, names the leader,
 /// and goes on answering on the same connection.
@@ -119,4 +119,32 @@ async fn a_deposed_leader_gives_no_stale_answer() {
         Response::Failure { code, .. } => assert_eq!(code, ErrorCode::IOERR_LEADERSHIP_LOST),
         other => panic!("the answer to a write is {other:?}"),
     }
+}
+
+/// Protects: linearizability through every way in which leadership moves: handed over, lost by a leader that dies, and
+/// lost by one that sleeps and does not know it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reads_never_go_back() {
+    let mut cluster = Cluster::start(3).await;
+    let register = Register::start(&cluster.builder(), 4).await;
+    for _ in 0..3 {
+        register.proceed().await;
+        let next = cluster.follower().await;
+        cluster.transfer(next).await;
+        register.proceed().await;
+
+        let old = cluster.leader().await;
+        let others: Vec<u64> = (1..=3).filter(|id| *id != old).collect();
+        cluster.node(old).signal(Signal::STOP);
+        cluster.leader_among(&others).await;
+        cluster.node(old).signal(Signal::CONT);
+        register.proceed().await;
+
+        let old = cluster.leader().await;
+        cluster.node(old).kill();
+        register.proceed().await;
+        cluster.node(old).start(&[]).await;
+    }
+    register.proceed().await;
+    register.end().await;
 }

@@ -3,6 +3,7 @@
 //! - [`Node`]: one process, its port and its directory.
 //! - [`Cluster`]: several of them, and what they say about themselves.
 //! - [`Load`]: clients that write, and remember what they were told.
+//! - [`Register`]: a number that is written and read, and may only be read as it was written.
 //! - [`files`]: database files, read without a node.
 //! - [`RawConnection`]: the client protocol without a client that finds the leader by itself.
 
@@ -11,6 +12,7 @@ pub mod files;
 mod load;
 mod node;
 pub mod raw;
+mod register;
 
 use std::time::{Duration, Instant};
 
@@ -18,6 +20,7 @@ pub use cluster::Cluster;
 pub use load::{Load, Tally};
 pub use node::{Node, finished, program, text};
 pub use raw::RawConnection;
+pub use register::Register;
 
 /// How long anything may take that a test waits for; on a machine that is not overloaded all of it takes a
 /// fraction of that.
