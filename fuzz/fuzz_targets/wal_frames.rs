@@ -1,0 +1,5 @@
+//! See [`ferrolite_fuzz::wal::wal_frames`].
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| ferrolite_fuzz::wal::wal_frames(data));

@@ -1,0 +1,5 @@
+//! See [`ferrolite_fuzz::wire::wire_response`].
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| ferrolite_fuzz::wire::wire_response(data));

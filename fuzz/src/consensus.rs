@@ -1,0 +1,42 @@
+//! What nodes say to each other, and what a node keeps of itself.
+
+use bytes::Bytes;
+use ferrolite_consensus::message::codec::{decode, decode_shared, encode};
+use ferrolite_consensus::{Body, Configuration, HardState};
+
+use crate::Target;
+
+/// The targets of this layer.
+pub const TARGETS: &[(&str, Target)] = &[("consensus_message", consensus_message)];
+
+/// Bytes as a message, a configuration, and a hard state: reading never panics, and what is read survives being
+/// written and read again.
+pub fn consensus_message(data: &[u8]) {
+    let message = decode(data);
+    assert_eq!(message, decode_shared(Bytes::copy_from_slice(data)));
+    if let Ok(message) = message {
+        if let Body::Append { prev, entries, .. } = &message.body {
+            // Each entry takes 13 bytes at least, and they follow each other.
+            assert!(entries.len() * 13 <= data.len());
+            for (nth, entry) in (1..).zip(entries) {
+                assert_eq!(prev.index.checked_add(nth), Some(entry.index));
+            }
+        }
+        let bytes = encode(&message);
+        assert_eq!(decode(&bytes).as_ref(), Ok(&message));
+        assert_eq!(encode(&message), bytes);
+    }
+    if let Ok(configuration) = Configuration::decode(data) {
+        let again = Configuration::decode(&configuration.encode());
+        assert_eq!(again.as_ref(), Ok(&configuration));
+        let ids: Vec<_> = configuration.members().iter().map(|m| m.id).collect();
+        assert!(ids.is_sorted_by(|a, b| a < b), "members {ids:?}");
+        assert!(!configuration.voter_ids().is_empty());
+        for id in configuration.voter_ids() {
+            assert!(configuration.is_voter(*id) && configuration.replicates_to(*id));
+        }
+    }
+    if let Ok(state) = HardState::decode(data) {
+        assert_eq!(HardState::decode(&state.encode()), Ok(state));
+    }
+}
