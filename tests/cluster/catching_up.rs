@@ -1,8 +1,8 @@
 //! A node that was away, or that is new, gets what it missed.
 
-use ferrolite_client::{Client, params};
+use ferrolite_client::{Client, NodeInfo, params};
 
-use crate::harness::Cluster;
+use crate::harness::{Cluster, eventually, files};
 
 /// What a node logs when it gets the pages and not the entries.
 const RECEIVES: &str = "receiving a snapshot";
@@ -41,13 +41,7 @@ async fn write(client: &Client, first: i64, rows: i64, row_bytes: i64) {
 async fn from_the_log() {
     let mut cluster = Cluster::start(3).await;
     let client = cluster.client().await;
-    client
-        .execute(
-            "CREATE TABLE t(id INTEGER PRIMARY KEY, body BLOB)",
-            params![],
-        )
-        .await
-        .unwrap();
+    create(&client).await;
     write(&client, 0, 100, 100).await;
     let away = cluster.follower().await;
     cluster.node(away).kill();
@@ -70,13 +64,7 @@ async fn from_the_log() {
 async fn from_a_snapshot() {
     let mut cluster = Cluster::start(3).await;
     let client = cluster.client().await;
-    client
-        .execute(
-            "CREATE TABLE t(id INTEGER PRIMARY KEY, body BLOB)",
-            params![],
-        )
-        .await
-        .unwrap();
+    create(&client).await;
     write(&client, 0, 100, ROW_BYTES).await;
     let away = cluster.follower().await;
     cluster.caught_up(away).await;
@@ -108,10 +96,82 @@ async fn from_a_snapshot() {
         .await
         .unwrap();
 
+    assert_same_files(&mut cluster).await;
+}
+
+/// Protects: a node whose disk has damaged what it once wrote down. It says so, takes that part from its peers again, and
+/// is as good as before; what it has lost is lost to nobody.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_disk_has_damaged() {
+    let mut cluster = Cluster::start(3).await;
+    let client = cluster.client().await;
+    create(&client).await;
+    write(&client, 0, 300, 1000).await;
+    let damaged = cluster.follower().await;
+    cluster.caught_up(damaged).await;
+    cluster.node(damaged).kill();
+    let log = cluster.node(damaged).directory.join("log");
+    let segment = std::fs::read_dir(log)
+        .unwrap()
+        .map(|item| item.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "log"))
+        .min()
+        .unwrap();
+    let mut bytes = std::fs::read(&segment).unwrap();
+    // In the middle of what was written, and so neither at the file's beginning nor in a write that did not finish.
+    let written = bytes.iter().rposition(|byte| *byte != 0).unwrap();
+    bytes[written / 2] ^= 0x40;
+    std::fs::write(&segment, bytes).unwrap();
+    write(&client, 300, 100, 1000).await;
+    let expected = contents(&client).await;
+
+    cluster.node(damaged).start(&[]).await;
+    cluster.caught_up(damaged).await;
+    let log = cluster.node(damaged).log();
+    assert!(log.contains("the log is damaged"), "{log}");
+    cluster.transfer(damaged).await;
+    assert_eq!(contents(&client).await, expected);
+    assert_same_files(&mut cluster).await;
+}
+
+/// Protects: a node that comes back under another address. It tells the cluster, which then finds it there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn under_another_address() {
+    let mut cluster = Cluster::start(3).await;
+    let client = cluster.client().await;
+    create(&client).await;
+    for moves in [cluster.leader().await, cluster.follower().await] {
+        cluster.node(moves).kill();
+        write(&client, moves as i64 * 100, 100, 100).await;
+        cluster.node(moves).relocate();
+        cluster.node(moves).start(&[]).await;
+        cluster.caught_up(moves).await;
+        let address = cluster.node(moves).address.clone();
+        eventually("the cluster knows the new address", async || {
+            let members = client.cluster().await.ok()?;
+            let there = |member: &&NodeInfo| member.id == moves && member.address == address;
+            members.iter().find(there).map(drop)
+        })
+        .await;
+        cluster.transfer(moves).await;
+    }
+    let client = cluster.client().await;
+    assert_eq!(contents(&client).await.0, 200);
+    assert_same_files(&mut cluster).await;
+}
+
+async fn create(client: &Client) {
+    let sql = "CREATE TABLE t(id INTEGER PRIMARY KEY, body BLOB)";
+    client.execute(sql, params![]).await.unwrap();
+}
+
+/// Stops the nodes and holds their files against each other.
+async fn assert_same_files(cluster: &mut Cluster) {
+    let ids = cluster.running();
     cluster.stop().await;
-    let first = cluster.node(1).database("main");
-    crate::harness::files::assert_sound(&first);
-    for id in 2..=4 {
-        crate::harness::files::assert_same(&first, &cluster.node(id).database("main"));
+    let first = cluster.node(ids[0]).database("main");
+    files::assert_sound(&first);
+    for id in &ids[1..] {
+        files::assert_same(&first, &cluster.node(*id).database("main"));
     }
 }

@@ -48,6 +48,16 @@ pub fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
+/// Takes a port of the system's choice. The socket is bound and does not listen, which keeps others off the port, and
+/// lets a node have it.
+fn reserve() -> (TcpSocket, String) {
+    let port = TcpSocket::new_v4().unwrap();
+    port.set_reuseaddr(true).unwrap();
+    port.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+    let address = port.local_addr().unwrap().to_string();
+    (port, address)
+}
+
 /// A node. Its process is killed when this is dropped.
 #[derive(Debug)]
 pub struct Node {
@@ -59,26 +69,29 @@ pub struct Node {
     options: Vec<String>,
     child: Option<Child>,
     /// Keeps the port when no process has it, so that the node can come back to it.
-    _port: TcpSocket,
+    port: TcpSocket,
 }
 
 impl Node {
     /// A node that has not been started yet, with everything it writes below `root`.
     pub fn new(root: &Path, id: u64, options: &[&str]) -> Self {
-        // A socket that is bound and does not listen keeps others off the port, and lets the node have it.
-        let port = TcpSocket::new_v4().unwrap();
-        port.set_reuseaddr(true).unwrap();
-        port.bind(SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        let (port, address) = reserve();
         Self {
             id,
-            address: port.local_addr().unwrap().to_string(),
+            address,
             directory: root.join(format!("node-{id}")),
             out: root.join(format!("node-{id}.out")),
             log: root.join(format!("node-{id}.log")),
             options: options.iter().map(|&option| option.to_owned()).collect(),
             child: None,
-            _port: port,
+            port,
         }
+    }
+
+    /// Gives the node another port, for its next start.
+    pub fn relocate(&mut self) {
+        assert!(!self.runs(), "node {} has its port", self.id);
+        (self.port, self.address) = reserve();
     }
 
     /// The command that serves this node, without what makes it a member.
