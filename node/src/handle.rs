@@ -139,7 +139,7 @@ impl Handle {
 
     /// Puts a transaction on its way. The caller has the writer's turn, so that numbers and the log agree.
     pub(crate) fn submit(&self, database: &Arc<LeaderDatabase>, transaction: &StagedTransaction) {
-        let number = database.count_submitted();
+        let number = transaction.number;
         match pages::encode(&database.name, self.store.next_transaction(), transaction) {
             Ok(encoded) => {
                 let database = Arc::clone(database);
@@ -151,7 +151,7 @@ impl Handle {
             }
             Err(error) => {
                 // The engine has committed what cannot be written down: the same as if it had failed.
-                database.commits.lose_from(number);
+                database.commits.refuse_from(number);
                 self.send(Event::EngineFailed(error.to_string()));
             }
         }

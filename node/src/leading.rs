@@ -3,13 +3,14 @@
 //! A [`LeaderDatabase`] is an open engine together with two counters that carry the promise of the whole
 //! product:
 //!
-//! - `submitted`: how many transactions the engine has committed and handed to the log;
+//! - [`observable`](LeaderDatabase::observable): how many transactions the engine has committed, so that
+//!   others can read them;
 //! - [`CommitLine`]: how many of those a quorum holds.
 //!
 //! The engine runs ahead: a transaction that is submitted is visible to the next statement at once. But no
 //! answer leaves the node before everything that it *produced or could have observed* is committed. So every
 //! answer, of a write or a read, of a success or a failure, waits until the line has reached the value that
-//! `submitted` had when the statement was done. When the node no longer leads, the [`Registry`] closes every
+//! the first had when the statement was done. When the node no longer leads, the [`Registry`] closes every
 //! database, and whoever waits learns that the outcome is unknown.
 
 use std::cmp::Reverse;
@@ -32,6 +33,8 @@ pub(crate) struct CommitLine {
 struct LineState {
     /// Transactions from this number on will never be known to be committed.
     lost_from: Option<u64>,
+    /// Transactions from this number on were not even proposed: they certainly did not happen.
+    refused_from: Option<u64>,
     waiting: BinaryHeap<Reverse<Waiter>>,
 }
 
@@ -58,9 +61,14 @@ impl Ord for Waiter {
     }
 }
 
-/// Leadership was lost before the transaction was known to be committed.
+/// Why nobody will learn that a transaction was committed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Lost;
+pub(crate) enum Lost {
+    /// Leadership went before it was known: it may have been committed or not.
+    Unknown,
+    /// It was never proposed.
+    Refused,
+}
 
 impl CommitLine {
     fn state(&self) -> MutexGuard<'_, LineState> {
@@ -77,14 +85,16 @@ impl CommitLine {
             if self.committed.load(Ordering::Acquire) >= number {
                 return Ok(());
             }
-            if state.lost_from.is_some_and(|lost| lost <= number) {
-                return Err(Lost);
+            if let Some(lost) = state.lost(number) {
+                return Err(lost);
             }
             let (wake, woken) = oneshot::channel();
             state.waiting.push(Reverse(Waiter { number, wake }));
             woken
         };
-        woken.await.map_err(|_| Lost)
+        woken
+            .await
+            .map_err(|_| self.state().lost(number).unwrap_or(Lost::Unknown))
     }
 
     /// Whether transaction `number` is committed by a quorum.
@@ -112,13 +122,22 @@ impl CommitLine {
         }
     }
 
-    /// Says that transactions from `number` on will never be known to be committed: drops those who wait
-    /// for them.
+    /// Says that transactions from `number` on will never be known to be committed.
     pub(crate) fn lose_from(&self, number: u64) {
+        self.drop_waiting(|state| &mut state.lost_from, number);
+    }
+
+    /// Says that transactions from `number` on were not proposed, and never will be.
+    pub(crate) fn refuse_from(&self, number: u64) {
+        self.drop_waiting(|state| &mut state.refused_from, number);
+    }
+
+    fn drop_waiting(&self, bound: impl FnOnce(&mut LineState) -> &mut Option<u64>, number: u64) {
         let lost = {
             let mut state = self.state();
-            let from = state.lost_from.map_or(number, |lost| lost.min(number));
-            state.lost_from = Some(from);
+            let bound = bound(&mut state);
+            let from = bound.map_or(number, |before| before.min(number));
+            *bound = Some(from);
             let waiting = std::mem::take(&mut state.waiting).into_vec();
             let (lost, kept): (Vec<_>, Vec<_>) = waiting
                 .into_iter()
@@ -127,6 +146,17 @@ impl CommitLine {
             lost
         };
         drop(lost);
+    }
+}
+
+impl LineState {
+    fn lost(&self, number: u64) -> Option<Lost> {
+        let reached = |bound: Option<u64>| bound.is_some_and(|bound| bound <= number);
+        if reached(self.refused_from) {
+            Some(Lost::Refused)
+        } else {
+            reached(self.lost_from).then_some(Lost::Unknown)
+        }
     }
 }
 
@@ -142,7 +172,6 @@ struct Pending {
 pub(crate) struct LeaderDatabase {
     pub(crate) name: String,
     pub(crate) sql: Arc<Database>,
-    submitted: AtomicU64,
     pub(crate) commits: CommitLine,
     committed_frame: AtomicU64,
     pages: AtomicU64,
@@ -155,7 +184,6 @@ impl LeaderDatabase {
         Self {
             name,
             sql,
-            submitted: AtomicU64::new(0),
             commits: CommitLine::default(),
             committed_frame: AtomicU64::new(0),
             pages: AtomicU64::new(0),
@@ -164,14 +192,9 @@ impl LeaderDatabase {
         }
     }
 
-    /// Counts a transaction that goes to the log now; the caller has the writer's turn.
-    pub(crate) fn count_submitted(&self) -> u64 {
-        self.submitted.fetch_add(1, Ordering::AcqRel) + 1
-    }
-
     /// The number of the last transaction that a statement which ends now can have observed.
     pub(crate) fn observable(&self) -> u64 {
-        self.submitted.load(Ordering::Acquire)
+        self.sql.view().commits()
     }
 
     /// Says that transaction `number`, which ends with frame `last_frame` and begins in log entry
@@ -376,11 +399,16 @@ mod tests {
         let mut lost = Box::pin(line.wait(2));
         assert!(poll(&mut kept).is_pending());
         assert!(poll(&mut lost).is_pending());
-        line.lose_from(2);
-        assert_eq!(poll(&mut lost), Poll::Ready(Err(Lost)));
+        line.refuse_from(2);
+        assert_eq!(poll(&mut lost), Poll::Ready(Err(Lost::Refused)));
         assert!(poll(&mut kept).is_pending());
         line.advance(1);
         assert_eq!(poll(&mut kept), Poll::Ready(Ok(())));
+        line.lose_from(0);
+        assert_eq!(
+            poll(&mut Box::pin(line.wait(3))),
+            Poll::Ready(Err(Lost::Refused))
+        );
     }
 
     /// Those who wait when leadership is lost are told so, and so is whoever comes later.
@@ -390,8 +418,11 @@ mod tests {
         let mut waiting = Box::pin(line.wait(1));
         assert!(poll(&mut waiting).is_pending());
         line.lose_from(0);
-        assert_eq!(poll(&mut waiting), Poll::Ready(Err(Lost)));
-        assert_eq!(poll(&mut Box::pin(line.wait(1))), Poll::Ready(Err(Lost)));
+        assert_eq!(poll(&mut waiting), Poll::Ready(Err(Lost::Unknown)));
+        assert_eq!(
+            poll(&mut Box::pin(line.wait(1))),
+            Poll::Ready(Err(Lost::Unknown))
+        );
         assert_eq!(
             poll(&mut Box::pin(line.wait(0))),
             Poll::Ready(Ok(())),

@@ -33,17 +33,23 @@ impl LogPages {
 
 impl PageSource for LogPages {
     fn read_from_log(&self, place: FramePlace, page: &mut [u8]) -> io::Result<()> {
-        if place.encoding == frames::ENCODING_WHOLE {
-            return self
-                .log
-                .read_payload_at(place.index, place.offset, page)
-                .map_err(io::Error::other);
-        }
-        let mut bytes = vec![0; usize::try_from(place.len).map_err(io::Error::other)?];
+        // The frame's prefix holds the checksum of the page; the log itself checks only whole entries.
+        let (prefix, len) = (
+            frames::FRAME_PREFIX_BYTES,
+            usize::try_from(place.len).map_err(io::Error::other)?,
+        );
+        let mut bytes = vec![0; prefix + len];
+        let at = u64::from(place.offset).checked_sub(prefix as u64);
+        let at = at
+            .and_then(|at| u32::try_from(at).ok())
+            .ok_or(io::ErrorKind::InvalidInput)?;
         self.log
-            .read_payload_at(place.index, place.offset, &mut bytes)
+            .read_payload_at(place.index, at, &mut bytes)
             .map_err(io::Error::other)?;
-        frames::decode_page(place.encoding, &bytes, page).map_err(io::Error::other)
+        frames::decode_frame(&bytes, page).map_err(|error| {
+            tracing::error!(index = place.index, offset = place.offset, %error, "a page in the log is damaged");
+            io::Error::new(io::ErrorKind::InvalidData, error)
+        })
     }
 
     fn read_from_file(&self, page_no: u32, page: &mut [u8]) -> io::Result<()> {

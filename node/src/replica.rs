@@ -34,7 +34,7 @@ use std::sync::mpsc::Sender;
 use ferrolite_consensus::{ClusterId, Configuration, Index, NodeId, Raft, Term};
 use tokio::sync::{oneshot, watch};
 
-use self::changes::PendingChange;
+use self::changes::{PendingChange, WantedTransfer};
 use crate::checkpoint::{Job, OpenTransactions};
 use crate::error::Error;
 use crate::handle::Status;
@@ -131,6 +131,7 @@ pub(crate) struct Replica {
     confirms: HashMap<u64, Answer>,
     next_token: u64,
     changes: VecDeque<PendingChange>,
+    wanted_transfers: Vec<WantedTransfer>,
     transfers: Vec<(NodeId, Answer)>,
     /// Imports that a quorum holds and this node has not applied: the index of their last part, and whose
     /// they are.
@@ -196,6 +197,7 @@ impl Replica {
             confirms: HashMap::new(),
             next_token: 0,
             changes: VecDeque::new(),
+            wanted_transfers: Vec::new(),
             transfers: Vec::new(),
             imported: VecDeque::new(),
             imports: HashMap::new(),

@@ -212,6 +212,11 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            // The engine failed in the middle of something: it must not be asked for more.
+            self.turn = None;
+            return;
+        }
         self.roll_back();
     }
 }

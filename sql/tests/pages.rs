@@ -284,6 +284,25 @@ fn one_writer_many_readers() {
     assert_eq!(other.step(&mut statement).unwrap_err(), Error::Busy);
 }
 
+/// Between a commit in the engine and the moment when its pages are handed out, others can read it. What
+/// they have read must be covered by the number that their answers wait for.
+#[test]
+fn what_can_be_read_is_counted() {
+    let mut pair = Pair::new();
+    let mut writer = pair.database.connect().unwrap();
+    pair.go(&mut writer, "CREATE TABLE t(a)");
+    let before = pair.database.view().commits();
+    writer.take_turn(pair.database.line().try_take().unwrap());
+    let mut statement = writer.prepare("INSERT INTO t VALUES (1)").unwrap().unwrap();
+    assert_eq!(writer.step(&mut statement).unwrap(), Step::Done);
+    assert_eq!(rows_of(&pair.database, "SELECT count(*) FROM t"), [["1"]]);
+    assert_eq!(pair.database.view().commits(), before + 1);
+    drop(statement);
+    let mut number = None;
+    writer.settle(|transaction| number = Some(transaction.number));
+    assert_eq!(number, Some(before + 1));
+}
+
 /// Checkpointed frames are read from the database file, and the view can start over under load.
 #[test]
 fn checkpoints_and_starting_over() {

@@ -440,6 +440,28 @@ impl Frame {
     }
 }
 
+/// Turns a frame, prefix and all, into the page that it holds, checked.
+///
+/// # Errors
+/// [`Error::Malformed`] when the bytes are no such frame, or the page is not the one that was meant.
+pub fn decode_frame(bytes: &[u8], page: &mut [u8]) -> Result<(), Error> {
+    let wrong = |reason| Error::malformed("page in the log", reason);
+    let (mut prefix, bytes) = bytes
+        .split_at_checked(FRAME_PREFIX_BYTES)
+        .ok_or_else(|| wrong("too short"))?;
+    let (_, crc) = (prefix.get_u32_le(), prefix.get_u32_le());
+    let (len, encoding) = (prefix.get_u32_le(), prefix.get_u32_le());
+    if usize::try_from(len) != Ok(bytes.len()) {
+        return Err(wrong("its length is not the announced one"));
+    }
+    decode_page(u8::try_from(encoding).unwrap_or(u8::MAX), bytes, page)?;
+    if crc32fast::hash(page) == crc {
+        Ok(())
+    } else {
+        Err(wrong("its checksum is wrong"))
+    }
+}
+
 /// Turns the bytes of a frame into the page; the caller checks that it is the right one.
 ///
 /// # Errors
@@ -535,6 +557,14 @@ mod tests {
             let mut page = vec![0; PAGE];
             decode_page(placed.encoding, bytes, &mut page).unwrap();
             assert_eq!(&page, image);
+            let frame =
+                &parts[placed.part as usize][from - FRAME_PREFIX_BYTES..from + placed.len as usize];
+            decode_frame(frame, &mut page).unwrap();
+            assert_eq!(&page, image);
+            let mut bad = frame.to_vec();
+            let last = bad.len() - 1;
+            bad[last] ^= 1;
+            assert!(decode_frame(&bad, &mut page).is_err());
         }
         assert!(places.iter().any(|placed| placed.encoding == ENCODING_LZ4));
         assert!(

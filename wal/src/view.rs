@@ -34,6 +34,7 @@
 //! Frame layout: <https://www.sqlite.org/fileformat2.html#walformat>.
 
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
 use bytes::Bytes;
@@ -95,6 +96,8 @@ pub enum ViewError {
 /// A committed transaction as the engine staged it: what has to be replicated.
 #[derive(Clone, PartialEq, Eq)]
 pub struct StagedTransaction {
+    /// How many transactions the engine had committed with this one; see [`WalView::commits`].
+    pub number: u64,
     /// Number of the transaction's first frame, from 1.
     pub first_frame: u64,
     /// Number of its last frame, the one that commits.
@@ -162,7 +165,8 @@ struct Frames {
     taken: usize,
     /// Frames 1..=backfilled are in the database file. Never above `taken`.
     backfilled: usize,
-    staged_bytes: u64,
+    /// Transactions that were handed out since the view was made.
+    transactions: u64,
 }
 
 /// An engine's `-wal` file over the log; see the [module](self).
@@ -170,6 +174,8 @@ pub struct WalView {
     page_size: usize,
     limit_bytes: u64,
     frames: Mutex<Frames>,
+    /// Commits that the engine has written; see [`commits`](Self::commits).
+    commits: AtomicU64,
     /// Readers hold it shared while a page is copied out, so that [`close`](Self::close) returns only
     /// when no read is under way any more.
     closed: RwLock<bool>,
@@ -196,6 +202,7 @@ impl WalView {
             page_size: usize::try_from(page_size).unwrap_or(usize::MAX),
             limit_bytes,
             frames: Mutex::new(Frames::default()),
+            commits: AtomicU64::new(0),
             closed: RwLock::new(false),
             source,
         }
@@ -209,6 +216,15 @@ impl WalView {
 
     fn frame_bytes(&self) -> usize {
         FRAME_HEADER_BYTES + self.page_size
+    }
+
+    /// How many transactions the engine has committed into the view, handed out or not.
+    ///
+    /// A commit is counted when its last frame is written, *before* the engine shows it to anyone. So what a
+    /// reader has seen was counted before it saw it, and whoever asks afterwards gets a number that covers it.
+    #[must_use]
+    pub fn commits(&self) -> u64 {
+        self.commits.load(Ordering::SeqCst)
     }
 
     /// Length of the file that the engine sees, in bytes.
@@ -392,7 +408,6 @@ impl WalView {
             });
         }
         frames.slots.truncate(first);
-        frames.staged_bytes = u64::try_from(staged).unwrap_or(u64::MAX);
         for chunk in &mut chunks {
             let (header, page) = chunk.split_at(FRAME_HEADER_BYTES);
             let mut slot = Slot {
@@ -402,6 +417,11 @@ impl WalView {
             slot.header.copy_from_slice(header);
             frames.slots.push(slot);
         }
+        // Counted anew, because a commit that was staged may just have been written over.
+        let staged = frames.slots.iter().skip(frames.taken);
+        let commits = staged.filter(|slot| slot.db_size() != 0).count() as u64;
+        self.commits
+            .store(frames.transactions + commits, Ordering::SeqCst);
         Ok(())
     }
 
@@ -436,7 +456,6 @@ impl WalView {
         frames.slots.shrink_to(1024);
         frames.taken = 0;
         frames.backfilled = 0;
-        frames.staged_bytes = 0;
         Ok(())
     }
 
@@ -471,8 +490,9 @@ impl WalView {
         }
         pages.reverse();
         frames.taken = first + len;
-        frames.staged_bytes = 0;
+        frames.transactions = self.commits();
         Some(StagedTransaction {
+            number: frames.transactions,
             first_frame: first as u64 + 1,
             last_frame: frames.taken as u64,
             db_size,
@@ -630,6 +650,34 @@ mod tests {
             .collect();
         assert_eq!(pages, [(2, 5, 2), (3, 2, 3)]);
         assert!(view.take_transaction().is_none());
+    }
+
+    /// Commits are counted when they are written, not when they are taken, and a commit that is written
+    /// over was none.
+    #[test]
+    fn counts_commits_as_they_are_written() {
+        let view = view();
+        view.write_at(at(1), &frame(2, 0, 1)).unwrap();
+        assert_eq!(view.commits(), 0);
+        view.write_at(at(2), &frame(3, 3, 1)).unwrap();
+        assert_eq!(view.commits(), 1);
+        view.write_at(at(2), &frame(3, 0, 1)).unwrap();
+        assert_eq!(view.commits(), 0);
+        view.write_at(at(3), &frame(4, 4, 1)).unwrap();
+        assert_eq!(view.take_transaction().unwrap().number, 1);
+        view.write_at(at(4), &frame(5, 5, 1)).unwrap();
+        assert_eq!(
+            (view.commits(), view.take_transaction().unwrap().number),
+            (2, 2)
+        );
+        view.set_backfilled(4);
+        view.truncate(0).unwrap();
+        view.write_at(0, &[7; WAL_HEADER_BYTES]).unwrap();
+        assert_eq!(
+            view.commits(),
+            2,
+            "starting over forgets frames, not the count"
+        );
     }
 
     /// A rolled-back spill leaves frames without a commit; the next transaction writes over them.

@@ -61,8 +61,12 @@ impl From<ferrolite_sql::Error> for Failure {
 }
 
 impl From<Lost> for Failure {
-    fn from(_: Lost) -> Self {
-        Self::from(Error::LeadershipLost)
+    fn from(lost: Lost) -> Self {
+        match lost {
+            Lost::Unknown => Self::from(Error::LeadershipLost),
+            // Nothing of it took effect: the client may try it again elsewhere.
+            Lost::Refused => Self::not_leader(),
+        }
     }
 }
 

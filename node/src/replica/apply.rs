@@ -22,6 +22,7 @@ impl Replica {
     /// Does what the core wants, until it wants nothing more, and publishes what has become of the node.
     pub(super) fn act(&mut self, now: u64, peers: &mut Peers) {
         self.pursue_changes(now);
+        self.pursue_transfers(now);
         loop {
             let actions = self.raft.take_actions();
             if actions.is_empty() {
@@ -167,7 +168,7 @@ impl Replica {
             db_size,
         } = encoded;
         if database.sql.is_closed() {
-            database.commits.lose_from(number);
+            database.commits.refuse_from(number);
             return;
         }
         match self.raft.propose(now, payloads) {
@@ -185,7 +186,7 @@ impl Replica {
             Err(refusal) => {
                 // The engine has committed what the log does not take: everything it has is to be forgotten.
                 tracing::warn!(%refusal, database = %database.name, "a transaction cannot be proposed; the databases are closed");
-                database.commits.lose_from(number);
+                database.commits.refuse_from(number);
                 self.stop_serving();
             }
         }
@@ -467,6 +468,7 @@ impl Replica {
             && self.pending.is_empty()
             && self.unbound.is_empty()
             && self.imported.is_empty()
+            && self.transfers.is_empty()
         {
             self.phase = Phase::TakingOver;
             self.checkpointing = true;

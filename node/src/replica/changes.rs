@@ -25,6 +25,14 @@ pub(super) struct PendingChange {
     begun: bool,
 }
 
+/// A transfer of leadership that has not begun.
+#[derive(Debug)]
+pub(super) struct WantedTransfer {
+    target: Option<NodeId>,
+    answer: Answer,
+    deadline_ms: u64,
+}
+
 impl Replica {
     pub(super) fn queue_change(&mut self, now: u64, goal: Change, answer: Answer) {
         if self.changes.len() >= MAX_CHANGES {
@@ -134,10 +142,40 @@ impl Replica {
         }
     }
 
-    pub(super) fn transfer(&mut self, now: u64, target: Option<NodeId>, answer: Answer) {
-        match self.raft.transfer(now, target) {
-            Ok(target) => self.transfers.push((target, answer)),
-            Err(refusal) => reply(answer, Err(refusal.into())),
+    /// A node that has just come back may not have answered yet: a transfer to it waits a moment for that.
+    pub(super) fn queue_transfer(&mut self, now: u64, target: Option<NodeId>, answer: Answer) {
+        let deadline_ms = now.saturating_add(self.raft.options().transfer_timeout_ms);
+        self.wanted_transfers.push(WantedTransfer {
+            target,
+            answer,
+            deadline_ms,
+        });
+    }
+
+    pub(super) fn pursue_transfers(&mut self, now: u64) {
+        for wanted in std::mem::take(&mut self.wanted_transfers) {
+            match self.raft.transfer(now, wanted.target) {
+                Ok(target) => {
+                    self.transfers.push((target, wanted.answer));
+                    // The core takes no proposals from here on, so the engines must not commit any: what is
+                    // submitted is still answered, and nothing comes after it.
+                    self.stop_serving();
+                }
+                Err(refusal) => {
+                    let known = wanted.target.is_none_or(|id| {
+                        self.raft
+                            .configuration()
+                            .is_some_and(|members| members.is_voter(id))
+                    });
+                    let later =
+                        refusal.is_retryable() || matches!(refusal, Refusal::InvalidTarget(_));
+                    if known && later && now < wanted.deadline_ms {
+                        self.wanted_transfers.push(wanted);
+                    } else {
+                        reply(wanted.answer, Err(refusal.into()));
+                    }
+                }
+            }
         }
     }
 

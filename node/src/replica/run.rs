@@ -76,7 +76,7 @@ impl Replica {
                 );
             }
             Event::Change(change, answer) => self.queue_change(now, change, answer),
-            Event::Transfer(target, answer) => self.transfer(now, target, answer),
+            Event::Transfer(target, answer) => self.queue_transfer(now, target, answer),
             Event::Weight(weight) => self.raft.set_weight(weight),
             Event::Stored(stored) => self.stored(now, stored),
             Event::Checkpointed(outcome) => self.checkpointed(now, outcome),
