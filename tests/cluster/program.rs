@@ -127,8 +127,8 @@ async fn sigterm_hands_leadership_over() {
     cluster.caught_up(leader).await;
 }
 
-/// Protects: a port of the system's choice is told in the ready line, and a node that nobody has told anything waits
-/// to be added, by the commands.
+/// Protects: the commands that an operator has, with answers that programs can read. A node that was started without a
+/// word about a cluster waits to be added, gets each role, leads, and others leave.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn cluster_commands_change_the_members() {
     let mut cluster = Cluster::start(3).await;

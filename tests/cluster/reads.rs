@@ -1,5 +1,7 @@
 //! Who answers a query, and with what.
 
+use std::time::Duration;
+
 use ferrolite_client::{Client, ErrorCode, Value, params};
 use ferrolite_wire::{Request, Response};
 use rustix::process::Signal;
@@ -121,8 +123,8 @@ async fn a_deposed_leader_gives_no_stale_answer() {
     }
 }
 
-/// Protects: linearizability through every way in which leadership moves: handed over, lost by a leader that dies, and
-/// lost by one that sleeps and does not know it.
+/// Protects: linearizability through every way in which leadership moves: handed over, offered to a node that does not
+/// take it, lost by a leader that dies, and lost by one that sleeps and does not know it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn reads_never_go_back() {
     let mut cluster = Cluster::start(3).await;
@@ -131,6 +133,15 @@ async fn reads_never_go_back() {
         register.proceed().await;
         let next = cluster.follower().await;
         cluster.transfer(next).await;
+        register.proceed().await;
+
+        let sleeps = cluster.follower().await;
+        let short = cluster.builder().retry_deadline(Duration::from_secs(1));
+        let client = short.connect().await.unwrap();
+        cluster.node(sleeps).signal(Signal::STOP);
+        let offered = client.transfer(sleeps).await;
+        cluster.node(sleeps).signal(Signal::CONT);
+        assert!(offered.is_err(), "a node that sleeps does not take over");
         register.proceed().await;
 
         let old = cluster.leader().await;

@@ -179,7 +179,7 @@ async fn vanished_clients_give_the_turn_back() {
     );
 }
 
-/// Protects: INTERRUPT ends what runs, the answer says so, and the connection goes on, with its transaction.
+/// Protects: INTERRUPT ends what runs, the answer says so, and the connection goes on; a transaction in which it only read as well.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn interrupts_end_statements() {
     let mut cluster = Cluster::with_options(1, &["--busy-timeout-ms", "4000"]).await;
@@ -195,6 +195,16 @@ async fn interrupts_end_statements() {
     }
     let rows = connection.query("SELECT a FROM t").await;
     assert_eq!(rows, Ok(vec![vec![Value::from(1)]; 2]));
+    assert!(is_done(&connection.exec("BEGIN").await));
+    assert!(is_done(&connection.exec("INSERT INTO t VALUES (1)").await));
+    connection.send(&query(ENDLESS)).await;
+    let answer = connection.call(&Request::Interrupt { db: 0 }).await;
+    assert_eq!(failure(answer).0, ErrorCode::INTERRUPT);
+    assert_eq!(connection.next().await.unwrap(), Response::Empty);
+    assert!(is_done(&connection.exec("COMMIT").await));
+    let rows = connection.query("SELECT a FROM t").await;
+    assert_eq!(rows, Ok(vec![vec![Value::from(1)]; 3]));
+
     // Many rows in batches, given up after the first.
     let many = "WITH RECURSIVE c(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM c) SELECT x FROM c";
     let client = cluster.client().await;
