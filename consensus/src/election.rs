@@ -42,17 +42,22 @@ impl Raft {
         self.election_at = self.now.saturating_add(wait);
     }
 
-    /// Whether this node may stand for election at all.
+    /// Whether this node may stand for election at all: it belongs to a cluster, its log is whole, and it votes in a
+    /// configuration that may still decide. That can be an older one than the one in effect: a voter that was sent the
+    /// entry by which it is removed may be the only one whose log is good enough, and must then lead until that entry is
+    /// committed (dissertation §4.2.2). It does not count itself in that.
     pub(crate) fn can_campaign(&self) -> bool {
         let id = self.options.id;
-        let configuration = self.configurations.current();
-        self.hard.cluster != 0
-            && self.hard.claim.is_none()
-            && !self.is_installing()
-            && configuration.is_voter(id)
-            && configuration
-                .member(id)
-                .is_some_and(|member| member.accepts(self.options.incarnation))
+        let is_voter = self
+            .configurations
+            .undecided(self.commit)
+            .any(|configuration| {
+                configuration.is_voter(id)
+                    && configuration
+                        .member(id)
+                        .is_some_and(|member| member.accepts(self.options.incarnation))
+            });
+        self.hard.cluster != 0 && self.hard.claim.is_none() && !self.is_installing() && is_voter
     }
 
     pub(crate) fn on_election_timeout(&mut self) {

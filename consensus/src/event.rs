@@ -48,7 +48,7 @@ pub enum Event {
         /// Index of the last applied entry.
         index: Index,
     },
-    /// The driver has dropped a prefix of the log, all of it applied and in a snapshot that it can send.
+    /// The driver has dropped a prefix of the log: all of it durable, applied, and in a snapshot that it can send.
     LogPurged {
         /// Index of the first entry that is left (or would be).
         first: Index,

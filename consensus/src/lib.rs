@@ -157,6 +157,7 @@ pub use message::{AppendOutcome, Body, Message, SnapshotMeta};
 pub use metrics::Metrics;
 pub use options::{Lease, Options};
 pub use progress::{PeerMode, PeerStatus};
+pub use quorum::VoteResult;
 pub use raft::Raft;
 pub use recovery::{Recovered, bootstrap, force_configuration};
 pub use replication::Proposed;

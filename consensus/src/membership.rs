@@ -82,6 +82,18 @@ impl Configurations {
             .map(|(from, configuration)| (*from, configuration))
     }
 
+    /// The configurations that may still decide something: the last committed one, and all after it.
+    pub(crate) fn undecided(&self, commit: Index) -> impl Iterator<Item = &Configuration> {
+        let decided = self
+            .list
+            .partition_point(|(index, _)| *index <= commit)
+            .saturating_sub(1);
+        self.list
+            .iter()
+            .skip(decided)
+            .map(|(_, configuration)| configuration)
+    }
+
     fn push(&mut self, index: Index, configuration: Configuration) {
         self.list.push((index, configuration));
     }

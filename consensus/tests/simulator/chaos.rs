@@ -1,0 +1,395 @@
+//! The first phase: clients and operators at work while everything goes wrong.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use ferrolite_consensus::{
+    Change, Configuration, EntryKind, Event, Member, NodeId, Raft, Role, VoteResult,
+};
+
+use super::Violation;
+use super::invariants::Observation;
+use super::world::{JUMP_MS, World};
+
+impl World {
+    /// Runs `steps` events, with disturbances between them, or until the tape ends.
+    pub fn chaos(&mut self, steps: u32) -> Result<(), Violation> {
+        let ids: Vec<NodeId> = self.nodes.keys().copied().collect();
+        for id in ids {
+            self.restart(id)?;
+        }
+        for _ in 0..steps {
+            if self.tape.is_exhausted() {
+                break;
+            }
+            if self.tape.chance(80) {
+                self.disturb()?;
+            }
+            if !self.advance()? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// One thing that a client, an operator or fate may do, if this run's profile has it.
+    fn disturb(&mut self) -> Result<(), Violation> {
+        let profile = self.profile.clone();
+        match self.tape.below(12) {
+            0..=2 if self.tape.chance(profile.propose) => self.propose(),
+            3 | 4 if self.tape.chance(profile.read) => self.read(),
+            5 if self.tape.chance(profile.crash.saturating_mul(4)) => self.crash_someone(),
+            6 if self.tape.chance(profile.partition.saturating_mul(4)) => {
+                self.repartition();
+                Ok(())
+            }
+            7 if self.tape.chance(profile.membership.saturating_mul(4)) => self.change_members(),
+            8 if self.tape.chance(profile.transfer.saturating_mul(6)) => self.transfer(),
+            9 if self.tape.chance(profile.compact.saturating_mul(4)) => self.compact(),
+            10 if self.tape.chance(profile.jump.saturating_mul(6)) => {
+                self.jump();
+                Ok(())
+            }
+            11 if self.tape.chance(profile.disk_failure) => self.fail_disk(),
+            11 if self.tape.chance(profile.wipe.saturating_mul(8)) => self.wipe(),
+            _ => Ok(()),
+        }
+    }
+
+    fn any_node(&mut self, choose: impl Fn(&super::node::Node) -> bool) -> Option<NodeId> {
+        let ids: Vec<NodeId> = self
+            .nodes
+            .values()
+            .filter(|node| choose(node))
+            .map(|node| node.id)
+            .collect();
+        self.tape.pick(&ids)
+    }
+
+    pub fn propose(&mut self) -> Result<(), Violation> {
+        let Some(id) = self.any_node(super::node::Node::is_leader) else {
+            return Ok(());
+        };
+        let count = 1 + self.tape.below(4);
+        self.propose_at(id, count)
+    }
+
+    pub fn propose_at(&mut self, id: NodeId, count: u64) -> Result<(), Violation> {
+        let payloads: Vec<Bytes> = (0..count)
+            .map(|_| Bytes::from(format!("p{}", self.number())))
+            .collect();
+        let result = self.with(id, |raft, now| raft.propose(now, payloads))?;
+        self.note(|| format!("n{id} propose {count}: {result:?}"));
+        Ok(())
+    }
+
+    pub fn read(&mut self) -> Result<(), Violation> {
+        match self.any_node(super::node::Node::is_leader) {
+            Some(id) => self.read_at(id),
+            None => Ok(()),
+        }
+    }
+
+    pub fn read_at(&mut self, id: NodeId) -> Result<(), Violation> {
+        let token = self.number();
+        self.note(|| format!("n{id} read {token} begins"));
+        self.observe(&Observation::ReadStarted { node: id, token })?;
+        self.step(id, Event::Read { token })
+    }
+
+    fn crash_someone(&mut self) -> Result<(), Violation> {
+        let Some(id) = self.any_node(|node| node.raft.is_some()) else {
+            return Ok(());
+        };
+        if self.tape.chance(80) {
+            // In the middle of doing what the node asked for.
+            let after = self.tape.below(4);
+            self.crash_in_actions = Some((id, after));
+            return Ok(());
+        }
+        self.crash(id);
+        self.after_crash(id);
+        Ok(())
+    }
+
+    /// Decides when a crashed node starts again, and whether its disk is found damaged then.
+    pub fn after_crash(&mut self, id: NodeId) {
+        let delay_ms = if self.tape.chance(128) {
+            self.tape.below(2000)
+        } else {
+            self.tape.below(40)
+        };
+        self.schedule_restart(id, 1 + delay_ms * 1000);
+        if self.tape.chance(self.profile.damage) && self.may_damage(id) {
+            let World { nodes, tape, .. } = self;
+            if nodes
+                .get_mut(&id)
+                .is_some_and(|node| node.disk.damage(tape))
+            {
+                self.report.damages += 1;
+                self.note(|| format!("n{id} has damaged entries"));
+            }
+        }
+    }
+
+    fn repartition(&mut self) {
+        let ids: Vec<NodeId> = self.nodes.keys().copied().collect();
+        match self.tape.below(5) {
+            0 | 1 => self.cut.clear(),
+            2 => {
+                let Some(alone) = self.tape.pick(&ids) else {
+                    return;
+                };
+                self.cut.extend(
+                    ids.iter()
+                        .flat_map(|&other| [(alone, other), (other, alone)]),
+                );
+            }
+            3 => {
+                let (Some(from), Some(to)) = (self.tape.pick(&ids), self.tape.pick(&ids)) else {
+                    return;
+                };
+                self.cut.insert((from, to));
+            }
+            _ => {
+                let sides = self.tape.byte();
+                let side = |id: NodeId| sides >> (id % 8) & 1;
+                for &from in &ids {
+                    self.cut.extend(
+                        ids.iter()
+                            .filter(|&&to| side(from) != side(to))
+                            .map(|&to| (from, to)),
+                    );
+                }
+            }
+        }
+        self.note(|| "the network's cuts change".to_owned());
+    }
+
+    fn change_members(&mut self) -> Result<(), Violation> {
+        let Some(leader) = self.any_node(super::node::Node::is_leader) else {
+            return Ok(());
+        };
+        let count = 1 + self.tape.below(3);
+        let mut changes = Vec::new();
+        let ids: Vec<NodeId> = self.nodes.keys().copied().collect();
+        let current = self
+            .nodes
+            .get(&leader)
+            .and_then(|node| node.raft.as_ref()?.configuration().cloned());
+        let Some(current) = current else {
+            return Ok(());
+        };
+        for _ in 0..count {
+            let Some(id) = self.tape.pick(&ids) else {
+                break;
+            };
+            let change = match current.member(id).map(|member| member.role) {
+                None => {
+                    // A wiped node joins like a new one.
+                    if let Some(node) = self.nodes.get_mut(&id) {
+                        node.wiped = false;
+                    }
+                    let role = if self.tape.chance(40) {
+                        Role::Spare
+                    } else {
+                        Role::Standby
+                    };
+                    Change::Add(Member::new(id, role, format!("n{id}")))
+                }
+                Some(Role::Spare) => Change::SetRole {
+                    id,
+                    role: Role::Standby,
+                },
+                Some(Role::Standby) => match self.tape.below(4) {
+                    0 => Change::Remove { id },
+                    _ => Change::SetRole {
+                        id,
+                        role: Role::Voter,
+                    },
+                },
+                Some(Role::Voter) => match self.tape.below(4) {
+                    0 => Change::SetRole {
+                        id,
+                        role: Role::Standby,
+                    },
+                    1 => Change::SetRole {
+                        id,
+                        role: Role::Spare,
+                    },
+                    2 => Change::SetAddress {
+                        id,
+                        address: format!("m{id}"),
+                    },
+                    _ => Change::Remove { id },
+                },
+            };
+            changes.push(change);
+        }
+        let asked = changes.clone();
+        let result = self.with(leader, |raft, now| raft.change_membership(now, &changes))?;
+        self.note(|| format!("n{leader} change {asked:?}: {result:?}"));
+        self.report.membership_changes += u64::from(matches!(result, Some(Ok(_))));
+        Ok(())
+    }
+
+    fn transfer(&mut self) -> Result<(), Violation> {
+        let Some(leader) = self.any_node(super::node::Node::is_leader) else {
+            return Ok(());
+        };
+        let target = if self.tape.chance(128) {
+            None
+        } else {
+            self.any_node(|_| true)
+        };
+        let result = self.with(leader, |raft, now| raft.transfer(now, target))?;
+        self.note(|| format!("n{leader} transfer to {target:?}: {result:?}"));
+        self.report.transfers += u64::from(matches!(result, Some(Ok(_))));
+        Ok(())
+    }
+
+    /// A node makes its application's state durable, and may then drop a prefix of its log.
+    fn compact(&mut self) -> Result<(), Violation> {
+        let Some(id) =
+            self.any_node(|node| node.raft.as_ref().is_some_and(|raft| !raft.is_halted()))
+        else {
+            return Ok(());
+        };
+        let (purge, greedy) = (self.tape.chance(170), self.tape.chance(100));
+        let Some(node) = self.nodes.get_mut(&id) else {
+            return Ok(());
+        };
+        let Some(raft) = node.raft.as_ref() else {
+            return Ok(());
+        };
+        if node.app.index >= node.disk.checkpoint.index {
+            node.disk.checkpoint = node.app;
+        }
+        let limit = if greedy {
+            raft.applied()
+        } else {
+            raft.purge_limit()
+        };
+        let limit = limit.min(node.disk.checkpoint.index).min(raft.durable());
+        let meta = raft
+            .snapshot_meta(0, limit)
+            .filter(|_| limit >= raft.first_index());
+        let Some(meta) = meta.filter(|_| purge) else {
+            return Ok(());
+        };
+        node.disk.purge(
+            meta.position,
+            (meta.configuration_index, meta.configuration),
+        );
+        self.note(|| format!("n{id} purges up to {limit}"));
+        self.step(id, Event::LogPurged { first: limit + 1 })
+    }
+
+    fn jump(&mut self) {
+        let now_us = self.now_us;
+        let Some(id) = self.any_node(|node| now_us > node.clock.jumped_at_us + 1_000_000) else {
+            return;
+        };
+        let by_us = self.tape.below(JUMP_MS * 1000);
+        let Some(node) = self.nodes.get_mut(&id) else {
+            return;
+        };
+        node.clock.ahead_us += by_us;
+        node.clock.jumped_at_us = now_us;
+        self.note(|| format!("the clock of n{id} jumps by {by_us} us"));
+    }
+
+    fn fail_disk(&mut self) -> Result<(), Violation> {
+        let Some(id) = self.any_node(|node| node.raft.is_some()) else {
+            return Ok(());
+        };
+        self.note(|| format!("the disk of n{id} fails"));
+        self.step(id, Event::StorageFailed)?;
+        self.crash(id);
+        self.after_crash(id);
+        Ok(())
+    }
+
+    /// A machine is replaced by an empty one of the same number.
+    fn wipe(&mut self) -> Result<(), Violation> {
+        let Some(id) = self.any_node(|_| true) else {
+            return Ok(());
+        };
+        if !self.may_lose(id) {
+            return Ok(());
+        }
+        self.crash(id);
+        let incarnation = 1000 + self.number();
+        let Some(node) = self.nodes.get_mut(&id) else {
+            return Ok(());
+        };
+        let disk = std::mem::take(&mut node.disk);
+        node.lost.insert(node.incarnation, disk);
+        node.incarnation = incarnation;
+        node.options.incarnation = incarnation;
+        node.wiped = true;
+        self.report.wipes += 1;
+        self.note(|| format!("n{id} is wiped"));
+        self.observe(&Observation::Wiped { node: id })?;
+        self.schedule_restart(id, 10_000);
+        Ok(())
+    }
+
+    /// All configurations that any node's disk holds, and that could therefore come into effect.
+    pub fn configurations(&self) -> Vec<Configuration> {
+        let mut found: Vec<Configuration> = Vec::new();
+        for node in self.nodes.values() {
+            let base = node
+                .disk
+                .base
+                .as_ref()
+                .map(|(_, configuration)| configuration.clone());
+            let entries = node
+                .disk
+                .current
+                .entries
+                .iter()
+                .chain(&node.disk.durable.entries);
+            let logged = entries
+                .filter(|entry| entry.kind == EntryKind::Config)
+                .filter_map(|entry| Configuration::decode(&entry.payload).ok());
+            for configuration in base.into_iter().chain(logged) {
+                if !found.contains(&configuration) {
+                    found.push(configuration);
+                }
+            }
+        }
+        found
+    }
+
+    /// Whether every configuration still has a quorum without these nodes.
+    pub fn tolerates(&self, lost: &BTreeSet<NodeId>) -> bool {
+        self.configurations().iter().all(|configuration| {
+            configuration.vote_result(|id| Some(!lost.contains(&id))) == VoteResult::Won
+        })
+    }
+
+    /// Nodes whose logs are not what they were: wiped, damaged, or bound by a claim.
+    pub fn impaired(&self) -> BTreeSet<NodeId> {
+        self.nodes
+            .values()
+            .filter(|node| {
+                node.wiped
+                    || node.disk.is_damaged()
+                    || node.disk.hard.claim.is_some()
+                    || node.raft.as_ref().is_some_and(Raft::is_damaged)
+            })
+            .map(|node| node.id)
+            .collect()
+    }
+
+    /// At most one node's log is damaged at a time, and only where a quorum can do without it.
+    fn may_damage(&self, id: NodeId) -> bool {
+        let mut lost = self.impaired();
+        lost.is_empty() && lost.insert(id) && self.tolerates(&lost)
+    }
+
+    fn may_lose(&self, id: NodeId) -> bool {
+        self.may_damage(id)
+    }
+}

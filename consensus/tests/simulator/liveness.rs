@@ -1,0 +1,170 @@
+//! The second phase: what is healed must work, whatever happened before.
+
+use std::collections::BTreeSet;
+
+use ferrolite_consensus::{NodeId, Raft};
+
+use super::Violation;
+use super::world::World;
+
+/// How long the healed part may take, in real time. An election takes at most a second with the weights of the
+/// simulation; the rest is for messages and writes that were begun before and may be late by a second and a half, and
+/// for splits of the vote.
+const LIMIT_US: u64 = 30_000_000;
+
+impl World {
+    /// Heals all but a minority, and waits until the rest has elected, committed and converged.
+    pub fn liveness(&mut self) -> Result<(), Violation> {
+        let impaired = self.impaired();
+        if !self.tolerates(&impaired) {
+            return Ok(());
+        }
+        let mut dead: BTreeSet<NodeId> = self
+            .nodes
+            .values()
+            .filter(|node| node.wiped)
+            .map(|node| node.id)
+            .collect();
+        let wiped = dead.clone();
+        let ids: Vec<NodeId> = self.nodes.keys().copied().collect();
+        if impaired.is_empty() {
+            for &id in &ids {
+                dead.insert(id);
+                if self.tape.chance(128) || !self.tolerates(&dead) {
+                    dead.remove(&id);
+                }
+            }
+        }
+        self.report.liveness_checked = true;
+        self.calm = true;
+        self.crash_in_actions = None;
+        self.cut.clear();
+        self.note(|| format!("---- healed, but for {dead:?} ----"));
+        for &id in &ids {
+            let halted = self
+                .nodes
+                .get(&id)
+                .and_then(|node| node.raft.as_ref())
+                .is_some_and(Raft::is_halted);
+            if halted || (dead.contains(&id) && !wiped.contains(&id)) {
+                self.crash(id);
+            }
+            if !dead.contains(&id) {
+                self.restart(id)?;
+            }
+        }
+        self.banned = dead.difference(&wiped).copied().collect();
+        let deadline = self.now_us + LIMIT_US;
+        let mut proposed_to = None;
+        while self.now_us < deadline {
+            if !self.advance()? {
+                break;
+            }
+            let leader = self.leader().filter(|id| {
+                self.nodes
+                    .get(id)
+                    .and_then(|node| node.raft.as_ref())
+                    .is_some_and(Raft::is_serving)
+            });
+            let Some(leader) = leader else { continue };
+            let term = self
+                .nodes
+                .get(&leader)
+                .and_then(|node| node.raft.as_ref())
+                .map_or(0, Raft::term);
+            if proposed_to != Some((leader, term)) {
+                self.propose_at(leader, 2)?;
+                self.read_at(leader)?;
+                proposed_to = Some((leader, term));
+            } else if self.unmet(leader, &dead).is_none() {
+                return Ok(());
+            }
+        }
+        let state: Vec<String> = self.nodes.values().map(describe).collect();
+        let unmet = self.leader().and_then(|leader| self.unmet(leader, &dead));
+        let details = format!(
+            "not converged ({}): {}",
+            unmet.unwrap_or("no leader serves"),
+            state.join("; ")
+        );
+        Err(Violation {
+            invariant: "liveness",
+            details,
+        })
+    }
+
+    /// What is still missing for the healed part to be as it should.
+    fn unmet(&self, leader: NodeId, dead: &BTreeSet<NodeId>) -> Option<&'static str> {
+        let Some(raft) = self.nodes.get(&leader).and_then(|node| node.raft.as_ref()) else {
+            return Some("no leader");
+        };
+        let Some(configuration) = raft.configuration() else {
+            return Some("no configuration");
+        };
+        if configuration.is_joint() {
+            return Some("still joint");
+        }
+        if raft.commit() != raft.last_index() {
+            return Some("not all committed");
+        }
+        for member in configuration.replicating() {
+            let Some(node) = self
+                .nodes
+                .get(&member.id)
+                .filter(|_| !dead.contains(&member.id))
+            else {
+                continue;
+            };
+            let Some(peer) = node.raft.as_ref() else {
+                return Some("a member is down");
+            };
+            if peer.commit() != raft.commit() || node.app.index != raft.commit() {
+                return Some("a member has not applied everything");
+            }
+            if peer.is_damaged() {
+                return Some("a member still claims what it lost");
+            }
+            if peer.leader() != Some(leader) {
+                return Some("a member knows of no leader");
+            }
+        }
+        let metrics = raft.metrics();
+        let dead_member = configuration
+            .replicating()
+            .any(|member| dead.contains(&member.id));
+        if metrics.uncommitted_bytes != 0 {
+            return Some("uncommitted bytes leaked");
+        }
+        if metrics.reads_pending != 0 {
+            return Some("a read waits");
+        }
+        if metrics.inflight_messages != 0 && !dead_member {
+            return Some("in-flight messages leaked");
+        }
+        None
+    }
+}
+
+fn describe(node: &super::node::Node) -> String {
+    match &node.raft {
+        None => format!("n{} down", node.id),
+        Some(raft) => format!(
+            "n{} {:?} t{} first {} last {} durable {} commit {} applied {} leader {:?} damaged {} config {:?} peers {:?}",
+            node.id,
+            raft.state(),
+            raft.term(),
+            raft.first_index(),
+            raft.last_index(),
+            raft.durable(),
+            raft.commit(),
+            node.app.index,
+            raft.leader(),
+            raft.is_damaged(),
+            raft.configuration()
+                .map(|c| (c.voter_ids().to_vec(), c.outgoing_ids().to_vec())),
+            raft.peers()
+                .map(|p| (p.id, p.matched, p.next, p.mode))
+                .collect::<Vec<_>>(),
+        ),
+    }
+}

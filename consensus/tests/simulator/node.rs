@@ -1,0 +1,120 @@
+//! One simulated machine: a clock, a disk, an application, and the core while the process runs.
+
+use std::collections::HashMap;
+
+use bytes::Bytes;
+use ferrolite_consensus::{Incarnation, NodeId, Options, Raft, SnapshotMeta};
+
+use super::disk::{AppState, Disk};
+
+/// A machine's clock: it drifts, and it jumps forward now and then.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Clock {
+    /// Parts per million that it runs fast (or, negative, slow).
+    pub drift_ppm: i64,
+    /// What it is ahead, in microseconds.
+    pub ahead_us: u64,
+    /// When it jumped last, in real time.
+    pub jumped_at_us: u64,
+}
+
+impl Clock {
+    /// What the clock shows at a moment of real time, in milliseconds.
+    pub fn read_ms(&self, real_us: u64) -> u64 {
+        let scaled = i128::from(real_us) * i128::from(1_000_000 + self.drift_ppm) / 1_000_000;
+        (scaled as u64 + self.ahead_us) / 1000
+    }
+
+    /// The earliest moment of real time at which it shows at least `ms`.
+    pub fn real_us(&self, ms: u64) -> u64 {
+        let target = i128::from(ms.saturating_mul(1000).saturating_sub(self.ahead_us));
+        let scale = i128::from(1_000_000 + self.drift_ppm);
+        ((target * 1_000_000 + scale - 1) / scale) as u64
+    }
+}
+
+/// A snapshot being received by a driver.
+pub struct Incoming {
+    pub meta: SnapshotMeta,
+    pub bytes: Vec<u8>,
+}
+
+pub struct Node {
+    pub id: NodeId,
+    pub incarnation: Incarnation,
+    pub options: Options,
+    pub clock: Clock,
+    pub disk: Disk,
+    /// The core; `None` while the process is down.
+    pub raft: Option<Raft>,
+    /// Counts starts, so that what was meant for an earlier process is not given to a later one.
+    pub boot: u64,
+    /// The application's state in memory.
+    pub app: AppState,
+    /// Snapshot streams that were begun, by id.
+    pub streams: HashMap<u64, (SnapshotMeta, Bytes)>,
+    pub incoming: Option<Incoming>,
+    /// Its disk was lost while it was a member.
+    pub wiped: bool,
+    /// What earlier incarnations held when they were lost. They count as dead, not as never having held it.
+    pub lost: HashMap<Incarnation, Disk>,
+}
+
+impl Node {
+    pub fn new(id: NodeId, incarnation: Incarnation, options: Options) -> Self {
+        Self {
+            id,
+            incarnation,
+            options,
+            clock: Clock::default(),
+            disk: Disk::default(),
+            raft: None,
+            boot: 0,
+            app: AppState::default(),
+            streams: HashMap::new(),
+            incoming: None,
+            wiped: false,
+            lost: HashMap::new(),
+        }
+    }
+
+    pub fn now_ms(&self, real_us: u64) -> u64 {
+        self.clock.read_ms(real_us)
+    }
+
+    pub fn is_leader(&self) -> bool {
+        self.raft.as_ref().is_some_and(Raft::is_leader)
+    }
+
+    /// Starts the process from what the disk holds.
+    pub fn start(&mut self, real_us: u64, seed: u64) -> Result<(), ferrolite_consensus::Error> {
+        self.boot += 1;
+        self.app = self.disk.checkpoint;
+        self.streams.clear();
+        self.incoming = None;
+        let now = self.now_ms(real_us);
+        self.raft = Some(Raft::new(
+            now,
+            self.options.clone(),
+            self.disk.recovered(),
+            seed,
+        )?);
+        Ok(())
+    }
+}
+
+/// The bytes of a snapshot: the application's state, and filler so that it takes several chunks.
+pub fn snapshot_bytes(state: AppState, filler: usize) -> Bytes {
+    let mut bytes = Vec::with_capacity(16 + filler);
+    bytes.extend_from_slice(&state.index.to_le_bytes());
+    bytes.extend_from_slice(&state.hash.to_le_bytes());
+    bytes.resize(16 + filler, 0xAB);
+    Bytes::from(bytes)
+}
+
+/// Reads what [`snapshot_bytes`] wrote.
+pub fn snapshot_state(bytes: &[u8]) -> Option<AppState> {
+    let index = u64::from_le_bytes(bytes.get(..8)?.try_into().ok()?);
+    let hash = u64::from_le_bytes(bytes.get(8..16)?.try_into().ok()?);
+    Some(AppState { index, hash })
+}
