@@ -165,8 +165,6 @@ struct Frames {
     taken: usize,
     /// Frames 1..=backfilled are in the database file. Never above `taken`.
     backfilled: usize,
-    /// Transactions that were handed out since the view was made.
-    transactions: u64,
 }
 
 /// An engine's `-wal` file over the log; see the [module](self).
@@ -407,7 +405,11 @@ impl WalView {
                 limit_bytes: self.limit_bytes,
             });
         }
-        frames.slots.truncate(first);
+        // A commit that was staged and is written over was none.
+        let mut commits = self.commits();
+        for slot in frames.slots.drain(first..) {
+            commits -= u64::from(slot.db_size() != 0);
+        }
         for chunk in &mut chunks {
             let (header, page) = chunk.split_at(FRAME_HEADER_BYTES);
             let mut slot = Slot {
@@ -415,13 +417,10 @@ impl WalView {
                 body: Body::Memory(Bytes::copy_from_slice(page)),
             };
             slot.header.copy_from_slice(header);
+            commits += u64::from(slot.db_size() != 0);
             frames.slots.push(slot);
         }
-        // Counted anew, because a commit that was staged may just have been written over.
-        let staged = frames.slots.iter().skip(frames.taken);
-        let commits = staged.filter(|slot| slot.db_size() != 0).count() as u64;
-        self.commits
-            .store(frames.transactions + commits, Ordering::SeqCst);
+        self.commits.store(commits, Ordering::SeqCst);
         Ok(())
     }
 
@@ -490,9 +489,8 @@ impl WalView {
         }
         pages.reverse();
         frames.taken = first + len;
-        frames.transactions = self.commits();
         Some(StagedTransaction {
-            number: frames.transactions,
+            number: self.commits(),
             first_frame: first as u64 + 1,
             last_frame: frames.taken as u64,
             db_size,
