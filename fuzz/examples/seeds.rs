@@ -230,7 +230,11 @@ fn frames() -> Outcome {
     seed("wal_frames", "abandoned", &writer()?.abandon())?;
     let pages = [3, 9, 4, b'n', b'a', b'm', b'e', 1, 0, 0, 0, 2, 0, 0, 0];
     let pages = [&pages[..], &[1, 5, 1, 2, 3, 4, 5, 2, 0, 1, 3, 9, 9, 9]].concat();
-    seed("wal_frames", "pages", &pages)
+    seed("wal_frames", "pages", &pages)?;
+    // Twenty pages of 64 KiB that cannot be squeezed, and so two parts.
+    let mut large = vec![7, 19, 1, b'n', 0, 0, 0, 0, 0, 0, 0, 0];
+    (0..20).for_each(|nth| large.extend([nth, 0]));
+    seed("wal_frames", "two-parts", &large)
 }
 
 /// What targets do step by step; the meaning of the bytes stands in each target.

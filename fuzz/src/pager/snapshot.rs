@@ -12,6 +12,8 @@ use crate::tape::Tape;
 const PAGE: u32 = 512;
 /// Bytes of the stream's first record, with its checksum.
 const HEAD_BYTES: usize = 36;
+/// In the sixth byte of a length: longer than any input.
+const OUT_OF_REACH: u8 = 1;
 
 /// A stream that the input describes, changed and cut as it says.
 ///
@@ -172,6 +174,10 @@ fn change(stream: &mut Vec<u8>, tape: &mut Tape<'_>) {
             let end = (at + piece.len()).min(HEAD_BYTES - 4).min(stream.len());
             if let Some(target) = stream.get_mut(at..end) {
                 target.copy_from_slice(&piece[..target.len()]);
+            }
+            // A length that ends before the databases that are announced is not tried.
+            if let Some(total) = stream.get_mut(24..32) {
+                total[5] |= OUT_OF_REACH;
             }
             seal_head(stream);
         }

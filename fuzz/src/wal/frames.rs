@@ -5,6 +5,9 @@ use ferrolite_wal::frames::{Part, PartHeader, PartWriter, TransactionId};
 
 use crate::tape::Tape;
 
+/// So many of the largest pages fill more than one part.
+const MOST_PAGES: usize = 20;
+
 /// Bytes as a part of a transaction: reading never panics, and pages that come out whole go back in and come out the
 /// same. The same bytes as pages: every page that is written is read again.
 pub fn wal_frames(data: &[u8]) {
@@ -58,16 +61,15 @@ fn write_parts(tape: &mut Tape<'_>) {
     let id = TransactionId(tape.long().into(), tape.long().into());
     let mut writer = PartWriter::new(&name, page_size, id).expect("the name is short");
     let (mut pages, mut parts) = (Vec::new(), Vec::new());
-    while !tape.is_empty() && pages.len() < 64 {
+    while !tape.is_empty() && pages.len() < MOST_PAGES {
         let page_no = u32::from(tape.byte()) + 1;
         let piece = tape.piece(u8::MAX);
-        let page: Vec<u8> = piece
-            .iter()
-            .chain(std::iter::once(&0))
-            .copied()
-            .cycle()
-            .take(page_size as usize)
-            .collect();
+        let page: Vec<u8> = if piece.is_empty() {
+            noise(page_no).take(page_size as usize).collect()
+        } else {
+            let content = piece.iter().copied();
+            content.cycle().take(page_size as usize).collect()
+        };
         let (placed, full) = writer.push(page_no, &page).expect("it is a page");
         assert_eq!(placed.part as usize, parts.len());
         parts.extend(full);
@@ -80,6 +82,18 @@ fn write_parts(tape: &mut Tape<'_>) {
         (last.database(), last.db_size(), last.id()),
         (name.as_str(), db_size, id)
     );
+}
+
+/// Bytes that cannot be squeezed.
+fn noise(seed: u32) -> impl Iterator<Item = u8> {
+    let mut state = seed;
+    std::iter::repeat_with(move || {
+        // Xorshift (Marsaglia 2003).
+        state ^= state << 13;
+        state ^= state >> 17;
+        state ^= state << 5;
+        state.to_le_bytes()[3]
+    })
 }
 
 /// The parts are numbered, only the last one commits, and together they hold these pages.

@@ -242,7 +242,7 @@ fn go_on(
 /// no disk could hold.
 const FORGED_MOST: u64 = 1 << 40;
 /// Offsets of the length of the file, and of the index before the first, in a segment's header. What they say costs the
-/// reader memory in proportion, so that they are forged with small numbers only.
+/// reader memory in proportion, and a file has room for its header at least: they are forged within these bounds only.
 const COSTLY_FIELDS: [usize; 2] = [32, 48];
 
 /// Changes a header of a segment or of a record, and puts its checksum right.
@@ -268,7 +268,7 @@ fn forge(files: &mut Files, tape: &mut Tape<'_>) {
             let header = &mut bytes[copy..copy + 92];
             let at = 8 + field % 10 * 8;
             let number = match COSTLY_FIELDS.contains(&at) {
-                true => number % (1 << 16),
+                true => RECORDS_AT as u64 + number % (1 << 16),
                 false => number,
             };
             header[at..at + 8].copy_from_slice(&number.to_le_bytes());
@@ -286,6 +286,8 @@ fn forge(files: &mut Files, tape: &mut Tape<'_>) {
         let number = &number.to_le_bytes()[..if what & 1 == 0 { 8 } else { 4 }];
         let end = 44.min(at + number.len());
         header[at..end].copy_from_slice(&number[..end - at]);
+        // The index costs memory as the segment's does.
+        header[10..16].fill(0);
         let mut hasher = crc32fast::Hasher::new();
         hasher.update(&SALT.to_le_bytes());
         hasher.update(&segment.to_le_bytes());
