@@ -86,7 +86,17 @@ impl SnapshotSink {
     /// Whether all of the stream came.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        self.head.is_some_and(|head| head.total == self.offset)
+        self.complete_head().is_some()
+    }
+
+    /// The head, once everything that it announces has come: the length alone proves nothing, because a head with
+    /// a wrong one ends where it says.
+    fn complete_head(&self) -> Option<Head> {
+        self.head.filter(|head| {
+            head.total == self.offset
+                && u32::try_from(self.databases.len()) == Ok(head.databases)
+                && self.current.is_none()
+        })
     }
 
     /// Takes the next chunk, which begins at byte `offset` of the stream and consists of whole records.
@@ -206,7 +216,7 @@ impl SnapshotSink {
         if let Some(error) = self.failed {
             return Err(error);
         }
-        let Some(head) = self.head.filter(|head| head.total == self.offset) else {
+        let Some(head) = self.complete_head() else {
             return Err(Error::Incomplete {
                 received: self.offset,
                 total: self.head.map(|head| head.total),
@@ -276,6 +286,32 @@ impl Current {
                     reason,
                 })
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// A head that announces databases, and an end right after itself, is not a snapshot of none: installing that
+    /// would remove every database.
+    #[test]
+    fn a_head_alone_is_not_complete() {
+        let directory = tempfile::tempdir().unwrap();
+        for databases in [1, 7] {
+            let mut head = Head {
+                page_size: 4096,
+                databases,
+                total: 0,
+            };
+            head.total = head.encode().len() as u64;
+            let mut sink = SnapshotSink::begin(directory.path(), 1).unwrap();
+            // Whether it is refused now or at the end is the sink's choice.
+            let taken = sink.write(0, &head.encode());
+            assert!(taken.is_err() || !sink.is_complete());
+            assert!(sink.finish(b"").is_err());
         }
     }
 }
