@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use rustix::process::Signal;
-
 use crate::harness::{Cluster, Load, Tally, eventually, files};
 
 /// Protects: an acknowledged row outlives whatever happens to a minority, and members may come and go meanwhile;
@@ -53,10 +51,10 @@ async fn rows_outlive_leaders_that_wake_up_late() {
         load.proceed(50).await;
         let old = cluster.leader().await;
         let others: Vec<u64> = (1..=3).filter(|id| *id != old).collect();
-        cluster.node(old).signal(Signal::STOP);
+        cluster.node(old).suspend().await;
         cluster.leader_among(&others).await;
         load.proceed(50).await;
-        cluster.node(old).signal(Signal::CONT);
+        cluster.node(old).resume();
         cluster.caught_up(old).await;
     }
     let tally = load.end().await;
@@ -80,7 +78,7 @@ async fn rows_outlive_the_death_of_all_nodes() {
         }
         // Suspended first, they all stop in the middle of what they do, at about the same time.
         for id in 1..=3 {
-            cluster.node(id).signal(Signal::STOP);
+            cluster.node(id).suspend().await;
         }
         for id in 1..=3 {
             cluster.node(id).kill();
@@ -135,15 +133,15 @@ async fn rows_outlive_failures_that_overlap() {
                 cluster.node(other).ready().await;
             }
             2 => {
-                cluster.node(victim).signal(Signal::STOP);
+                cluster.node(victim).suspend().await;
                 cluster.node(other).kill();
                 cluster.node(other).start(&[]).await;
-                cluster.node(victim).signal(Signal::CONT);
+                cluster.node(victim).resume();
             }
             _ => {
-                cluster.node(victim).signal(Signal::STOP);
+                cluster.node(victim).suspend().await;
                 load.proceed(25).await;
-                cluster.node(victim).signal(Signal::CONT);
+                cluster.node(victim).resume();
             }
         }
         load.proceed(25).await;

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use ferrolite_client::{Client, ErrorCode, Value, params};
 use ferrolite_wire::{Request, Response};
-use rustix::process::Signal;
 
 use crate::harness::raw::{exec, query};
 use crate::harness::{Cluster, RawConnection, Register, eventually};
@@ -70,7 +69,7 @@ async fn a_deposed_leader_gives_no_stale_answer() {
     }
     let mut writer = RawConnection::open_database(&address, "main").await;
 
-    cluster.node(old).signal(Signal::STOP);
+    cluster.node(old).suspend().await;
     let others: Vec<u64> = (1..=3).filter(|id| *id != old).collect();
     let new = cluster.leader_among(&others).await;
     // A client of its own, which no connection to the old leader keeps waiting.
@@ -84,7 +83,7 @@ async fn a_deposed_leader_gives_no_stale_answer() {
         connection.send(&query("SELECT v FROM t")).await;
     }
     writer.send(&exec("INSERT INTO t VALUES (3)")).await;
-    cluster.node(old).signal(Signal::CONT);
+    cluster.node(old).resume();
 
     let allowed = |answer: &Result<Vec<Vec<Value>>, ErrorCode>| match answer {
         Ok(rows) => rows.contains(&vec![Value::from(NEW)]),
@@ -138,17 +137,17 @@ async fn reads_never_go_back() {
         let sleeps = cluster.follower().await;
         let short = cluster.builder().retry_deadline(Duration::from_secs(1));
         let client = short.connect().await.unwrap();
-        cluster.node(sleeps).signal(Signal::STOP);
+        cluster.node(sleeps).suspend().await;
         let offered = client.transfer(sleeps).await;
-        cluster.node(sleeps).signal(Signal::CONT);
+        cluster.node(sleeps).resume();
         assert!(offered.is_err(), "a node that sleeps does not take over");
         register.proceed().await;
 
         let old = cluster.leader().await;
         let others: Vec<u64> = (1..=3).filter(|id| *id != old).collect();
-        cluster.node(old).signal(Signal::STOP);
+        cluster.node(old).suspend().await;
         cluster.leader_among(&others).await;
-        cluster.node(old).signal(Signal::CONT);
+        cluster.node(old).resume();
         register.proceed().await;
 
         let old = cluster.leader().await;

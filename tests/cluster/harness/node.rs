@@ -173,6 +173,28 @@ impl Node {
         kill_process(Pid::from_child(child), signal).unwrap();
     }
 
+    /// Suspends the process, and waits until none of its threads runs.
+    pub async fn suspend(&self) {
+        self.signal(Signal::STOP);
+        let child = self.child.as_ref().expect("the node runs");
+        let threads = format!("/proc/{}/task", child.id());
+        let what = format!("node {} is suspended", self.id);
+        eventually(&what, async || {
+            let stopped = std::fs::read_dir(&threads).unwrap().all(|thread| {
+                let stat = std::fs::read_to_string(thread.unwrap().path().join("stat"));
+                // The state comes behind the name in parentheses. A thread that has just ended has none.
+                stat.map_or(true, |stat| stat.contains(") T "))
+            });
+            stopped.then_some(())
+        })
+        .await;
+    }
+
+    /// Lets a suspended process go on.
+    pub fn resume(&self) {
+        self.signal(Signal::CONT);
+    }
+
     /// Ends the process as a crash would.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
