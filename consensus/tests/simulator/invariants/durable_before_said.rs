@@ -46,7 +46,10 @@ impl DurableBeforeSaid {
         let Some(raft) = node.raft.as_ref() else {
             return Ok(());
         };
-        // The log may have moved on since the message was held back, but what was acknowledged is still there.
+        // A message that was held back since an earlier term speaks of the log of that time.
+        if message.term != raft.term() {
+            return Ok(());
+        }
         match raft
             .term_at(matched)
             .map(|term| Position::new(matched, term))
