@@ -196,8 +196,8 @@ fn change(stream: &mut Vec<u8>, tape: &mut Tape<'_>) {
                 .map_or(0, |pages| u32::from_le_bytes(*pages));
             if let Some(head) = stream.first_chunk_mut::<HEAD_BYTES>() {
                 let size = u32::from_le_bytes([head[16], head[17], head[18], head[19]]);
-                let pages = u64::from(pages) * (u64::from(size) + 4);
-                let total = HEAD_BYTES as u64 + record.len() as u64 + 4 + pages;
+                let pages = u64::from(pages).wrapping_mul(u64::from(size) + 4);
+                let total = (HEAD_BYTES as u64 + record.len() as u64 + 4).wrapping_add(pages);
                 head[20..24].copy_from_slice(&1_u32.to_le_bytes());
                 head[24..32].copy_from_slice(&total.to_le_bytes());
             }
