@@ -8,7 +8,7 @@ use crate::harness::{Cluster, Load, Tally, eventually, files};
 /// no row is there twice or against what its writer was told, and no transaction by halves.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rows_outlive_failures_and_changes_of_members() {
-    let mut cluster = Cluster::start(3).await;
+    let mut cluster = Cluster::with_options(3, &[]).await;
     let load = Load::start(&cluster.builder(), 0, 4).await;
     load.proceed(50).await;
     for newcomer in [4, 5, 6] {
@@ -45,7 +45,7 @@ async fn rows_outlive_failures_and_changes_of_members() {
 /// in a cluster that has gone on without it; what it wrote and nobody else has is undone, and was acknowledged to nobody.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rows_outlive_leaders_that_wake_up_late() {
-    let mut cluster = Cluster::start(3).await;
+    let mut cluster = Cluster::with_options(3, &[]).await;
     let load = Load::start(&cluster.builder(), 0, 4).await;
     for _ in 0..3 {
         load.proceed(50).await;
@@ -65,7 +65,7 @@ async fn rows_outlive_leaders_that_wake_up_late() {
 /// while two databases share the log.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rows_outlive_the_death_of_all_nodes() {
-    let mut cluster = Cluster::start(3).await;
+    let mut cluster = Cluster::with_options(3, &[]).await;
     let names = ["main", "another"];
     let mut tallies = [Tally::default(), Tally::default()];
     for round in 0..3 {
@@ -110,7 +110,7 @@ async fn rows_outlive_the_death_of_all_nodes() {
 /// a time as well, so that the cluster stands still now and then; the order comes from a fixed seed.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rows_outlive_failures_that_overlap() {
-    let mut cluster = Cluster::start(3).await;
+    let mut cluster = Cluster::with_options(3, &[]).await;
     let load = Load::start(&cluster.builder(), 0, 4).await;
     load.proceed(50).await;
     let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
@@ -155,7 +155,7 @@ async fn rows_outlive_failures_that_overlap() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn large_transactions_are_whole_or_absent() {
     const ROWS: i64 = 100;
-    let mut cluster = Cluster::start(3).await;
+    let mut cluster = Cluster::with_options(3, &[]).await;
     let client = cluster
         .builder()
         .answer_timeout(Duration::from_secs(5))

@@ -126,7 +126,7 @@ async fn a_deposed_leader_gives_no_stale_answer() {
 /// take it, lost by a leader that dies, and lost by one that sleeps and does not know it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn reads_never_go_back() {
-    let mut cluster = Cluster::start(3).await;
+    let mut cluster = Cluster::with_options(3, &[]).await;
     let register = Register::start(&cluster.builder(), 4).await;
     for _ in 0..3 {
         register.proceed().await;

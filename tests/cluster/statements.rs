@@ -71,7 +71,14 @@ async fn failures_leave_connection_and_transaction_intact() {
 async fn too_large_a_transaction_leaves_nothing() {
     let mut cluster = Cluster::with_options(
         3,
-        &["--max-transaction-mib", "1", "--busy-timeout-ms", "3000"],
+        &[
+            "--latency-ms",
+            "50",
+            "--max-transaction-mib",
+            "1",
+            "--busy-timeout-ms",
+            "3000",
+        ],
     )
     .await;
     let client = cluster.client().await;

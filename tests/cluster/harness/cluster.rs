@@ -36,9 +36,10 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Starts `count` nodes: the first founds the cluster, the others join it.
+    /// Starts `count` nodes: the first founds the cluster, the others join it. They are patient with each other, so that
+    /// leadership stays where a test expects it on a machine that does much else.
     pub async fn start(count: u64) -> Self {
-        Self::with_options(count, &[]).await
+        Self::with_options(count, &["--latency-ms", "50"]).await
     }
 
     /// Starts `count` nodes with these options of `ferrolite serve`.
