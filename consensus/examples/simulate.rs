@@ -7,7 +7,8 @@
 //!
 //! `--seeds N` runs the seeds from `--from` (default 1) on, on `--jobs` threads, and stops at the first that breaks an
 //! invariant; that one is shrunk and its script printed. `--seed N` prints the script of one seed, whole or, if it
-//! fails, shrunk. `--steps N` sets how many events the rough phase has (default 400). `--quiet` prints no progress.
+//! fails, shrunk. `--steps N` sets how many events the rough phase has (default 400). `--quiet` prints no progress;
+//! `--no-shrink` only names the failing seed.
 
 #![allow(
     clippy::unwrap_used,
@@ -35,6 +36,7 @@ struct Arguments {
     jobs: u64,
     steps: u32,
     quiet: bool,
+    shrink: bool,
 }
 
 fn arguments() -> Result<Arguments, String> {
@@ -45,6 +47,7 @@ fn arguments() -> Result<Arguments, String> {
         jobs: 1,
         steps: 400,
         quiet: false,
+        shrink: true,
     };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
@@ -63,6 +66,7 @@ fn arguments() -> Result<Arguments, String> {
                 parsed.steps = u32::try_from(number()?).map_err(|_| "--steps is too large")?
             }
             "--quiet" => parsed.quiet = true,
+            "--no-shrink" => parsed.shrink = false,
             _ => {
                 return Err(format!(
                     "unknown argument {word}; see the head of examples/simulate.rs"
@@ -163,7 +167,14 @@ fn search(arguments: &Arguments) -> ExitCode {
     let seconds = begun.elapsed().as_secs_f64();
     let report = *total.lock().unwrap();
     if let Some((seed, outcome)) = failure.into_inner().unwrap() {
-        explain(seed, &outcome, arguments.steps);
+        if arguments.shrink {
+            explain(seed, &outcome, arguments.steps);
+        } else if let Some(violation) = &outcome.violation {
+            println!(
+                "seed {seed} breaks \"{}\": {}",
+                violation.invariant, violation.details
+            );
+        }
         return ExitCode::FAILURE;
     }
     println!(

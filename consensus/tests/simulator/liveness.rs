@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use ferrolite_consensus::{NodeId, Raft};
+use ferrolite_consensus::{NodeId, PeerMode, Raft};
 
 use super::Violation;
 use super::world::World;
@@ -127,6 +127,14 @@ impl World {
             if peer.leader() != Some(leader) {
                 return Some("a member knows of no leader");
             }
+        }
+        let probing = raft.peers().any(|peer| {
+            let alive = !dead.contains(&peer.id)
+                && self.nodes.get(&peer.id).is_some_and(|node| !node.wiped);
+            alive && peer.mode != PeerMode::Replicate
+        });
+        if probing {
+            return Some("a peer that has everything is still being probed");
         }
         let metrics = raft.metrics();
         let dead_member = configuration

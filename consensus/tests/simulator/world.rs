@@ -12,6 +12,7 @@ use ferrolite_consensus::{
 };
 
 use super::history::{History, digest};
+use super::invariants::pre_vote_asks_only::Before;
 use super::invariants::{Invariants, Observation};
 use super::node::{Incoming, Node, snapshot_bytes, snapshot_state};
 use super::tape::Tape;
@@ -296,7 +297,22 @@ impl World {
                     )
                 });
                 let to = message.to;
-                self.step(to, Event::Message(message))
+                let before = self
+                    .nodes
+                    .get(&to)
+                    .and_then(|node| node.raft.as_ref())
+                    .map(|raft| Before {
+                        hard: raft.hard_state(),
+                        state: raft.state(),
+                    });
+                self.step(to, Event::Message(message.clone()))?;
+                match before {
+                    Some(before) => self.observe(&Observation::Delivered {
+                        message: &message,
+                        before,
+                    }),
+                    None => Ok(()),
+                }
             }
             Pending::Restart { node } => self.restart(node),
             Pending::Appended { node, boot, seq } if self.is_running(node, boot) => {

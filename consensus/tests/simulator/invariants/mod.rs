@@ -10,7 +10,9 @@ pub mod linearizable_reads;
 pub mod log_matching;
 pub mod monotonic;
 pub mod one_change_at_a_time;
+pub mod pre_vote_asks_only;
 pub mod state_machine_safety;
+pub mod transfer_to_the_complete;
 
 use std::collections::BTreeMap;
 
@@ -54,6 +56,11 @@ pub enum Observation<'a> {
         node: NodeId,
         meta: &'a SnapshotMeta,
         state: AppState,
+    },
+    /// A node has dealt with a message.
+    Delivered {
+        message: &'a Message,
+        before: pre_vote_asks_only::Before,
     },
     /// A message leaves.
     Sent { node: NodeId, message: &'a Message },
@@ -121,6 +128,8 @@ impl Invariants {
             .check(history, seen)
             .map_err(named("linearizable reads"))?;
         index_order::check(nodes, seen).map_err(named("purged <= applied <= committed <= last"))?;
+        pre_vote_asks_only::check(nodes, seen).map_err(named("a pre-vote asks only"))?;
+        transfer_to_the_complete::check(nodes, seen).map_err(named("transfer to the complete"))?;
         self.durable_before_said
             .check(nodes, seen)
             .map_err(named("durable before said"))
