@@ -355,6 +355,18 @@ impl Node {
             .await
             .map_err(failed)?;
         let members = client.cluster().await.map_err(failed)?;
+        let known = members.iter().find(|member| member.id == self.id);
+        if known.is_some_and(|known| known.role == ferrolite_wire::Role::Voter) {
+            // It has voted, and this directory does not know for whom: it must not vote again.
+            return Err(Error::Join {
+                servers: servers.join(", "),
+                reason: format!(
+                    "node {id} is a voter of that cluster already, and this data directory is not the one it had; \
+                     remove it first (ferrolite cluster remove {id}), or join under another id",
+                    id = self.id
+                ),
+            });
+        }
         if let Some(other) = members
             .iter()
             .find(|m| m.address == self.address && m.id != self.id)

@@ -94,6 +94,27 @@ async fn of_another_node_or_in_use() {
     assert_has_the_row(&cluster).await;
 }
 
+/// Protects: a voter that lost its directory does not come back under its old id as if nothing had happened: it
+/// has voted, and no longer knows for whom. It is told what to do, and after a removal it may join again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_a_voter_that_lost_it() {
+    let mut cluster = Cluster::start(3).await;
+    cluster.node(3).kill();
+    let directory = cluster.node(3).directory.clone();
+    fs::remove_dir_all(&directory).unwrap();
+    let servers = cluster.addresses().join(",");
+    let address = cluster.node(3).address.clone();
+    let said = refused(serve(3, &address, &directory).args(["--join", &servers])).await;
+    assert_says(&said, &["node 3", "cluster remove 3"]);
+
+    let client = cluster.client().await;
+    client.remove(3).await.unwrap();
+    fs::remove_dir_all(&directory).unwrap();
+    cluster.node(3).start(&["--join", &servers]).await;
+    let members = client.cluster().await.unwrap();
+    assert_eq!(members.len(), 3);
+}
+
 /// Protects: a directory that cannot be made or written is named, with the system's reason.
 #[tokio::test]
 async fn that_cannot_be_written() {

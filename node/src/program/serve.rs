@@ -127,9 +127,9 @@ async fn serve(args: ServeArgs) -> Result<(), Error> {
 fn say_ready(node: &Node) -> std::io::Result<()> {
     let state = match node.leader() {
         Some((id, _)) if id == node.id() => "leads".to_owned(),
-        Some((id, address)) => format!("follows node {id} at {address}"),
+        Some((id, address)) if node.is_member() => format!("follows node {id} at {address}"),
         None if node.is_member() => "waits for a leader".to_owned(),
-        None => "waits to be added to a cluster".to_owned(),
+        _ => "waits to be added to a cluster".to_owned(),
     };
     let mut out = std::io::stdout().lock();
     writeln!(
