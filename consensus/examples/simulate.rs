@@ -7,7 +7,8 @@
 //!
 //! `--seeds N` runs the seeds from `--from` (default 1) on, on `--jobs` threads, and stops at the first that breaks an
 //! invariant; that one is shrunk and its script printed. `--seed N` prints the script of one seed, whole or, if it
-//! fails, shrunk. `--steps N` sets how many events the rough phase has (default 400). `--quiet` prints no progress;
+//! fails, shrunk; with `--tape FILE` it writes the bytes that the run has read. `--replay FILE` runs such a file, or an
+//! input of the fuzz target `consensus_simulation`. `--steps N` sets how many events the rough phase has (default 400). `--quiet` prints no progress;
 //! `--no-shrink` only names the failing seed.
 
 #![allow(
@@ -31,6 +32,8 @@ use simulator::{Outcome, Report, Tape, run_caught, shrink::shrink};
 
 struct Arguments {
     seed: Option<u64>,
+    replay: Option<String>,
+    tape: Option<String>,
     from: u64,
     seeds: u64,
     jobs: u64,
@@ -42,6 +45,8 @@ struct Arguments {
 fn arguments() -> Result<Arguments, String> {
     let mut parsed = Arguments {
         seed: None,
+        replay: None,
+        tape: None,
         from: 1,
         seeds: 1000,
         jobs: 1,
@@ -58,6 +63,8 @@ fn arguments() -> Result<Arguments, String> {
                 .map_err(|_| format!("{word}: {value} is no number"))
         };
         match word.as_str() {
+            "--replay" => parsed.replay = Some(words.next().ok_or("--replay needs a file")?),
+            "--tape" => parsed.tape = Some(words.next().ok_or("--tape needs a file")?),
             "--seed" => parsed.seed = Some(number()?),
             "--from" => parsed.from = number()?,
             "--seeds" => parsed.seeds = number()?,
@@ -83,32 +90,45 @@ fn main() -> ExitCode {
             eprintln!("{text}");
             ExitCode::from(2)
         }
-        Ok(arguments) => match arguments.seed {
-            Some(seed) => show(seed, arguments.steps),
-            None => search(&arguments),
+        Ok(arguments) => match (&arguments.replay, arguments.seed) {
+            (Some(file), _) => match std::fs::read(file) {
+                Ok(bytes) => show(file, &Tape::from_bytes(&bytes), &arguments),
+                Err(error) => {
+                    eprintln!("{file}: {error}");
+                    ExitCode::from(2)
+                }
+            },
+            (None, Some(seed)) => show(&format!("seed {seed}"), &Tape::from_seed(seed), &arguments),
+            (None, None) => search(&arguments),
         },
     }
 }
 
-/// Prints the script of one seed.
-fn show(seed: u64, steps: u32) -> ExitCode {
-    let outcome = run_caught(Tape::from_seed(seed), steps, true);
+/// Prints the script of one tape.
+fn show(name: &str, tape: &Tape, arguments: &Arguments) -> ExitCode {
+    let outcome = run_caught(tape.clone(), arguments.steps, true);
+    if let Some(file) = &arguments.tape
+        && let Err(error) = std::fs::write(file, &outcome.tape)
+    {
+        eprintln!("{file}: {error}");
+        return ExitCode::from(2);
+    }
     if outcome.violation.is_none() {
         println!("{}", outcome.script.join("\n"));
-        println!("seed {seed}: {:#?}", outcome.report);
+        println!("{name}: {:#?}", outcome.report);
         return ExitCode::SUCCESS;
     }
-    explain(seed, &outcome, steps);
+    explain(name, &outcome, arguments.steps);
     ExitCode::FAILURE
 }
 
 /// Shrinks a failure and prints its script.
-fn explain(seed: u64, outcome: &Outcome, steps: u32) {
+fn explain(name: &str, outcome: &Outcome, steps: u32) {
     let Some(violation) = &outcome.violation else {
         return;
     };
     println!(
-        "seed {seed} breaks \"{}\": {}",
+        "{name} breaks \"{}\": {}",
         violation.invariant, violation.details
     );
     let small = shrink(&outcome.tape, steps, violation.invariant, 20_000);
@@ -168,7 +188,7 @@ fn search(arguments: &Arguments) -> ExitCode {
     let report = *total.lock().unwrap();
     if let Some((seed, outcome)) = failure.into_inner().unwrap() {
         if arguments.shrink {
-            explain(seed, &outcome, arguments.steps);
+            explain(&format!("seed {seed}"), &outcome, arguments.steps);
         } else if let Some(violation) = &outcome.violation {
             println!(
                 "seed {seed} breaks \"{}\": {}",

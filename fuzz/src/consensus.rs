@@ -6,8 +6,27 @@ use ferrolite_consensus::{Body, Configuration, HardState};
 
 use crate::Target;
 
+#[path = "../../consensus/tests/simulator/mod.rs"]
+mod simulator;
+
 /// The targets of this layer.
-pub const TARGETS: &[(&str, Target)] = &[("consensus_message", consensus_message)];
+pub const TARGETS: &[(&str, Target)] = &[
+    ("consensus_message", consensus_message),
+    ("consensus_simulation", consensus_simulation),
+];
+
+/// Events in the rough phase of a simulation, at most.
+const STEPS: u32 = 600;
+
+/// Bytes as the choices of a simulated cluster: no invariant breaks, and what is healed converges.
+///
+/// `simulate --replay FILE`, an example of the crate, shows what happens in an input.
+pub fn consensus_simulation(data: &[u8]) {
+    let outcome = simulator::run(simulator::Tape::from_bytes(data), STEPS, false);
+    if let Some(violation) = outcome.violation {
+        panic!("{}: {}", violation.invariant, violation.details);
+    }
+}
 
 /// Bytes as a message, a configuration, and a hard state: reading never panics, and what is read survives being
 /// written and read again.

@@ -152,6 +152,7 @@ macro_rules! replays {
 
 replays! {
     consensus_message
+    consensus_simulation
     pager_snapshot
     pager_validate
     wal_frames
