@@ -2,7 +2,7 @@
 //!
 //! Every message names its cluster, its sender, the sender's incarnation, its receiver and a term; [`Body`] says the
 //! rest. Messages may be lost, delayed, doubled and reordered at will: nothing in the protocol relies on a
-//! connection. [`codec`](self::codec) gives their bytes.
+//! connection. [`codec`] gives their bytes.
 //!
 //! | request | answer | from |
 //! |---|---|---|
