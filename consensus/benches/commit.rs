@@ -155,11 +155,7 @@ fn codec(c: &mut Criterion) {
     group.throughput(Throughput::Bytes(bytes.len() as u64));
     group.bench_function("encoded", |b| b.iter(|| encode(black_box(&message))));
     group.bench_function("decoded", |b| {
-        b.iter_batched(
-            || bytes.clone(),
-            |bytes| decode_shared(bytes),
-            BatchSize::SmallInput,
-        );
+        b.iter_batched(|| bytes.clone(), decode_shared, BatchSize::SmallInput);
     });
     group.finish();
 }
