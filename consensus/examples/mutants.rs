@@ -20,7 +20,7 @@ use mutants::table::IMPOSSIBLE;
 use mutants::{MUTANTS, Mutant};
 
 /// Steps of a run, and how many runs.
-const ROUNDS: &[(u32, u32)] = &[(400, 20_000), (4000, 12_000)];
+const ROUNDS: &[(u32, u32)] = &[(400, 50_000), (4000, 30_000)];
 
 const MANIFEST: &str = r#"
 [package]
@@ -107,7 +107,7 @@ fn try_mutant(scratch: &Path, mutant: &Mutant) -> Result<Option<(String, String)
     let program: PathBuf = target.join("release/examples/simulate");
     for (steps, seeds) in ROUNDS {
         let output = Command::new(&program)
-            .args(["--quiet", "--no-shrink", "--jobs", "1"])
+            .args(["--quiet", "--no-shrink", "--jobs", "2"])
             .args(["--steps", &steps.to_string(), "--seeds", &seeds.to_string()])
             .output()
             .map_err(|error| error.to_string())?;

@@ -25,6 +25,12 @@ impl World {
             if self.tape.chance(80) {
                 self.disturb()?;
             }
+            if let Some(deposed) = self.deposed_leader()
+                && self.tape.chance(self.profile.read)
+            {
+                // It does not know yet that another one leads: whatever it answers now is the hardest case.
+                self.read_at(deposed)?;
+            }
             if !self.advance()? {
                 break;
             }
@@ -64,6 +70,19 @@ impl World {
             .map(|node| node.id)
             .collect();
         self.tape.pick(&ids)
+    }
+
+    /// A node that still leads although another leads a later term.
+    fn deposed_leader(&self) -> Option<NodeId> {
+        let leads = |node: &&super::node::Node| node.is_leader();
+        let mut leaders = self.nodes.values().filter(leads);
+        let (first, second) = (leaders.next()?, leaders.next()?);
+        let term = |node: &super::node::Node| node.raft.as_ref().map_or(0, Raft::term);
+        Some(if term(first) < term(second) {
+            first.id
+        } else {
+            second.id
+        })
     }
 
     pub fn propose(&mut self) -> Result<(), Violation> {

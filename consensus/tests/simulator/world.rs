@@ -752,7 +752,14 @@ impl World {
                 self.schedule(delay, Pending::Deliver(message.clone()));
             }
         }
-        let delay = self.message_delay_us();
+        let mut delay = self.message_delay_us();
+        if message.body == ferrolite_consensus::Body::TimeoutNow
+            && !self.calm
+            && self.tape.chance(self.profile.transfer)
+        {
+            // So late that the leader has given up the transfer.
+            delay += 300_000 + self.tape.below(600) * 1000;
+        }
         self.schedule(delay, Pending::Deliver(message));
     }
 
@@ -838,7 +845,7 @@ fn draw_profile(tape: &mut Tape) -> Profile {
         wipe: level(1, 4),
         jump: level(4, 20),
         membership: level(4, 24),
-        transfer: level(2, 12),
+        transfer: level(3, 30),
         propose: 20 + level(20, 80),
         read: level(8, 40),
         compact: level(4, 24),
