@@ -509,8 +509,7 @@ impl Scene {
                     .filter(|entry| (lo..=hi).contains(&entry.index));
                 let entries = wanted
                     .take_while(|entry| {
-                        let fits =
-                            bytes == 0 || bytes + entry.payload.len() as u64 + 1 <= max_bytes;
+                        let fits = bytes == 0 || bytes + (entry.payload.len() as u64) < max_bytes;
                         bytes += entry.payload.len() as u64 + 1;
                         fits
                     })
