@@ -130,6 +130,7 @@ impl Connection {
             "term": status.term,
             "leader": { "id": leader_id, "address": leader_address },
             "log": {
+                "first": self.context.handle.store.log.first_index(),
                 "last": status.last,
                 "committed": status.committed,
                 "applied": status.applied,

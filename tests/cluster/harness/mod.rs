@@ -24,7 +24,7 @@ pub use register::Register;
 
 /// How long anything may take that a test waits for; on a machine that is not overloaded all of it takes a
 /// fraction of that.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 /// Pause between two looks.
 const POLL: Duration = Duration::from_millis(10);
 
