@@ -330,7 +330,8 @@ impl Log {
     /// Durable on return; a crash shows the old log or the empty one.
     ///
     /// # Errors
-    /// [`Error::Full`] when there is no room for the new segment; then nothing changed. [`Error::Io`] stops the log.
+    /// [`Error::Full`] when there is no room for the new segment, [`Error::OutOfOrder`] for numbers above 2⁶⁰; then
+    /// nothing changed. [`Error::Io`] stops the log.
     pub fn reset(&self, index: u64, term: u64) -> Result<(), Error> {
         self.check()?;
         self.start_over(index, term)

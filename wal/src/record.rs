@@ -5,8 +5,8 @@
 //!  4  u8   kind, the caller's
 //!  5  u8   flags: bit 0, a repair: it stands for a damaged record of the same index
 //!  6  [2]  zero
-//!  8  u64  index
-//! 16  u64  term
+//!  8  u64  index, 1 to 2^60
+//! 16  u64  term, 1 to 2^60
 //! 24  u64  term of the entry before it (of index - 1)
 //! 32  u32  how many bytes before this record the log was known to be durable when it was written
 //! 36  u32  link: the header checksum of the record before it
@@ -25,6 +25,7 @@
 use bytes::Bytes;
 
 use crate::bytes_le::{array, get_u8, get_u32, get_u64};
+use crate::segment::MAX_NUMBER;
 
 /// Bytes of a record before its payload.
 pub const HEADER_BYTES: u32 = 48;
@@ -34,9 +35,9 @@ pub(crate) const ALIGNMENT: u32 = 8;
 /// One entry of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
-    /// Index in the log, from 1, without gaps.
+    /// Index in the log, from 1 to 2⁶⁰, without gaps.
     pub index: u64,
-    /// Term; never falls from one record to the next.
+    /// Term, from 1 to 2⁶⁰; never falls from one record to the next.
     pub term: u64,
     /// What the payload is, in the caller's numbering.
     pub kind: u8,
@@ -110,6 +111,11 @@ impl RecordHeader {
             link: get_u32(bytes, 36)?,
             payload_crc: get_u32(bytes, 40)?,
         };
+        // The checksum is right, and still somebody may have made the numbers up.
+        let numbers = [header.index, header.term, header.prev_term];
+        if header.term == 0 || numbers.iter().any(|number| *number > MAX_NUMBER) {
+            return None;
+        }
         Some((header, checksum))
     }
 }

@@ -42,6 +42,12 @@ pub(crate) const RECORDS_AT: u32 = 4096;
 const SECOND_COPY_AT: usize = 2048;
 const MAGIC: [u8; 8] = *b"FLWALSEG";
 const HEADER_BYTES: usize = 92;
+/// No number, position, index or term that a log gets to is higher than this; so sums of them never overflow.
+pub(crate) const MAX_NUMBER: u64 = 1 << 60;
+/// Why a record with a higher one is refused.
+pub(crate) const NUMBER_TOO_HIGH: &str = "an index or a term is at most 2^60";
+/// The longest file: that of one record with a payload of 1 GiB.
+pub(crate) const MAX_FILE_BYTES: u32 = (1 << 30) + 2 * RECORDS_AT;
 const FLAG_START: u32 = 1;
 const FLAG_REPAIR: u32 = 2;
 /// What is added to a spare file's name until it is filled and synced.
@@ -121,15 +127,17 @@ fn decode_copy(copy: &[u8]) -> Option<SegmentHeader> {
     if get_u32(copy, 88)? != crc32fast::hash(slice(copy, 0, 88)?) {
         return None;
     }
+    let number_at = |at| get_u64(copy, at).filter(|number| *number <= MAX_NUMBER);
+    let file_len = u32::try_from(get_u64(copy, 32)?).ok()?;
     Some(SegmentHeader {
-        number: get_u64(copy, 16)?,
-        position: get_u64(copy, 24)?,
-        file_len: get_u64(copy, 32)?.try_into().ok()?,
+        number: number_at(16)?,
+        position: number_at(24)?,
+        file_len: Some(file_len).filter(|len| (RECORDS_AT..=MAX_FILE_BYTES).contains(len))?,
         salt: get_u64(copy, 40)?,
-        prev_index: get_u64(copy, 48)?,
-        prev_term: get_u64(copy, 56)?,
-        prev_end: get_u64(copy, 64)?,
-        prev_first: get_u64(copy, 72)?,
+        prev_index: number_at(48)?,
+        prev_term: number_at(56)?,
+        prev_end: number_at(64)?,
+        prev_first: number_at(72)?,
         link: get_u32(copy, 80)?,
         start: get_u32(copy, 84)? & FLAG_START != 0,
         repair: get_u32(copy, 84)? & FLAG_REPAIR != 0,
@@ -144,7 +152,7 @@ pub(crate) fn segment_name(number: u64) -> String {
 /// The number in a segment's file name.
 pub(crate) fn segment_number(name: &str) -> Option<u64> {
     let number = u64::from_str_radix(name.strip_suffix(".log")?, 16).ok()?;
-    (segment_name(number) == name).then_some(number)
+    (number <= MAX_NUMBER && segment_name(number) == name).then_some(number)
 }
 
 /// File name of a file that waits to become a segment.
@@ -155,7 +163,7 @@ pub(crate) fn spare_name(number: u64) -> String {
 /// The number in a spare file's name.
 pub(crate) fn spare_number(name: &str) -> Option<u64> {
     let number = u64::from_str_radix(name.strip_suffix(".spare")?, 16).ok()?;
-    (spare_name(number) == name).then_some(number)
+    (number <= MAX_NUMBER && spare_name(number) == name).then_some(number)
 }
 
 /// Whether `name` is that of a file which was still being filled with zeros.

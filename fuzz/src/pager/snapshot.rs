@@ -12,8 +12,6 @@ use crate::tape::Tape;
 const PAGE: u32 = 512;
 /// Bytes of the stream's first record, with its checksum.
 const HEAD_BYTES: usize = 36;
-/// In the sixth byte of a length: longer than any input.
-const OUT_OF_REACH: u8 = 1;
 
 /// A stream that the input describes, changed and cut as it says.
 ///
@@ -175,10 +173,6 @@ fn change(stream: &mut Vec<u8>, tape: &mut Tape<'_>) {
             if let Some(target) = stream.get_mut(at..end) {
                 target.copy_from_slice(&piece[..target.len()]);
             }
-            // A length that ends before the databases that are announced is not tried.
-            if let Some(total) = stream.get_mut(24..32) {
-                total[5] |= OUT_OF_REACH;
-            }
             seal_head(stream);
         }
         _ => {
@@ -247,8 +241,8 @@ fn send(sink: &mut SnapshotSink, stream: &[u8], tape: &mut Tape<'_>) -> Vec<u8> 
             }
         }
         if let Some(total) = sink.total() {
-            assert!(sink.offset() <= total);
-            assert_eq!(sink.is_complete(), sink.offset() == total);
+            // The length alone proves nothing: only when all databases are known is it compared with what they take.
+            assert!(!sink.is_complete() || sink.offset() == total);
         }
     }
     let len = usize::try_from(sink.offset()).expect("in memory");

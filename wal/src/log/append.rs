@@ -14,7 +14,7 @@ use super::{Log, Record};
 use crate::backend::BackendFile;
 use crate::error::Error;
 use crate::record::stored_bytes;
-use crate::segment::{RECORDS_AT, Spare};
+use crate::segment::{MAX_NUMBER, NUMBER_TOO_HIGH, RECORDS_AT, Spare};
 
 /// A write buffer larger than this is given back after use.
 const KEPT_BUFFER_BYTES: usize = 1 << 20;
@@ -122,6 +122,9 @@ impl Log {
                     record,
                     "a term is never lower than the one before, and never 0",
                 );
+            }
+            if record.index > MAX_NUMBER || record.term > MAX_NUMBER {
+                return out_of_order(record, NUMBER_TOO_HIGH);
             }
             let len = record.payload.len() as u64;
             let max = u64::from(self.options.max_payload_bytes);

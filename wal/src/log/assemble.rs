@@ -12,10 +12,13 @@ use super::scan::{Found, Scan, scan};
 use crate::backend::BackendFile;
 use crate::error::Error;
 use crate::record::{HEADER_BYTES, Place, RecordHeader};
-use crate::segment::{RECORDS_AT, SegmentHeader};
+use crate::segment::{MAX_FILE_BYTES, RECORDS_AT, SegmentHeader, segment_name};
 
 /// Damaged files are read in pieces of this many bytes, so that one bad sector hides no more than that.
 const BLOCK_BYTES: usize = 4096;
+/// A log that misses more entries than this in all is refused: each takes memory. Even without payloads, they were
+/// 192 MiB of log.
+const MAX_MISSING: u64 = 1 << 22;
 
 /// The log as its files tell it.
 pub(super) struct Assembled {
@@ -27,6 +30,8 @@ pub(super) struct Assembled {
     pub obsolete: Vec<String>,
     /// The file and offset at which the last segment that counts is damaged to its end.
     damaged_tail: Option<(String, u32)>,
+    /// How many entries are missing before the first record of a segment.
+    missing: u64,
 }
 
 /// Puts the log together from `segments`, which are in ascending order. `first` is the number of the first one that
@@ -38,6 +43,7 @@ pub(super) fn assemble(
     known: u64,
 ) -> Result<Assembled, Error> {
     restore_headers(&mut segments, salt)?;
+    leave_out_unseen(&mut segments);
     let start = segments
         .iter()
         .rposition(|s| s.header.is_some_and(|header| header.start))
@@ -53,6 +59,7 @@ pub(super) fn assemble(
         torn_bytes: 0,
         obsolete: segments.into_iter().map(|segment| segment.name).collect(),
         damaged_tail: None,
+        missing: 0,
     };
     let started = counting
         .first()
@@ -65,9 +72,13 @@ pub(super) fn assemble(
         count: 0,
         expected: first.max(1),
         name: String::new(),
+        before: None,
     };
     let mut rest = counting.into_iter().peekable();
     while let Some(segment) = rest.next() {
+        if lost.count == 0 {
+            lost.before = log.map.newest().map(|newest| newest.header);
+        }
         lost.pass_to(segment.number);
         log.writer.next_number = segment.number + 1;
         let Some(header) = segment.header else {
@@ -80,7 +91,10 @@ pub(super) fn assemble(
             continue;
         };
         if header.repair {
-            // What was lost before a repair cannot be told from the segment after it.
+            if lost.is_older_than(&header) {
+                lost.count = 0;
+            }
+            // What was lost otherwise before a repair cannot be told from the segment after it.
             lost.count += u64::from(lost.count > 0);
             log.add_repair(segment, header);
             continue;
@@ -113,13 +127,15 @@ struct Lost {
     count: u64,
     expected: u64,
     name: String,
+    /// The last good one.
+    before: Option<SegmentHeader>,
 }
 
 impl Lost {
     fn pass_to(&mut self, number: u64) {
         if number > self.expected {
             self.count += number - self.expected;
-            self.name = crate::segment::segment_name(self.expected);
+            self.name = segment_name(self.expected);
         }
         self.expected = number + 1;
     }
@@ -127,6 +143,31 @@ impl Lost {
     fn add(&mut self, name: String) {
         self.count += 1;
         self.name = name;
+    }
+
+    /// Whether the segments were lost before the one of `header` was made: then, to whoever made it, the log ended in
+    /// the last good one. What the log showed then was what it went on from, and nothing of it is in doubt now.
+    fn is_older_than(&self, header: &SegmentHeader) -> bool {
+        self.before.is_some_and(|before| {
+            let records = before.position + u64::from(RECORDS_AT);
+            let end = before.position + u64::from(before.file_len);
+            (records..=end).contains(&header.prev_end)
+        })
+    }
+}
+
+/// Takes the headers off segments that begin where, to whoever made the next good one, the log had ended already: they
+/// were lost then, and stay so although the next one may have helped to make up a header for them.
+fn leave_out_unseen(segments: &mut [SegmentFile]) {
+    let mut end = None;
+    for segment in segments.iter_mut().rev() {
+        segment.header = segment
+            .header
+            .filter(|header| end.is_none_or(|end| header.position < end));
+        if let Some(header) = segment.header {
+            // A header that was made up without the one before does not know.
+            end = Some(header.prev_end).filter(|end| *end != 0);
+        }
     }
 }
 
@@ -160,7 +201,7 @@ fn restore_header(
         .file
         .len()
         .map_err(|e| Error::at("read", &segment.name, e))?;
-    let Ok(file_len) = u32::try_from(len) else {
+    let Some(file_len) = u32::try_from(len).ok().filter(|len| *len <= MAX_FILE_BYTES) else {
         return Ok(None);
     };
     let mut bytes = [0; HEADER_BYTES as usize];
@@ -195,7 +236,8 @@ fn restore_header(
         salt,
         prev_index: record.index - 1,
         prev_term: record.prev_term,
-        prev_end: before.map_or(0, |before| before.position),
+        // At least there.
+        prev_end: before.map_or(0, |before| before.position + u64::from(RECORDS_AT)),
         prev_first: before.map_or(0, |before| before.prev_index + 1),
         link: record.link,
         start: false,
@@ -242,7 +284,7 @@ impl Assembled {
             let torn = found.split_off(torn_from);
             self.cut_off(&name, &*file, cut, torn.last().map_or(cut, |last| last.end))?;
         }
-        self.reach(&header, lost);
+        self.reach(&header, lost)?;
         self.map
             .push_segment(header, name.clone(), Arc::clone(&file));
         let (mut offset, mut link) = (RECORDS_AT, header.link);
@@ -331,15 +373,23 @@ impl Assembled {
 
     /// Brings the log to the entry before the first of a segment that counts: supersedes what comes after, and marks
     /// what is missing as damaged.
-    fn reach(&mut self, header: &SegmentHeader, lost: &mut Lost) {
+    fn reach(&mut self, header: &SegmentHeader, lost: &mut Lost) -> Result<(), Error> {
+        if lost.is_older_than(header) {
+            lost.count = 0;
+            // What is missing after all was in the last good one.
+            lost.name = lost
+                .before
+                .map_or_else(String::new, |s| segment_name(s.number));
+        }
         let (lost_count, name) = (
             std::mem::take(&mut lost.count),
             std::mem::take(&mut lost.name),
         );
         if self.map.oldest().is_none() {
             self.map.set_base((header.prev_index, header.prev_term));
-            if lost_count > 0 {
-                let (first, last) = (header.prev_first.max(1), Some(header.prev_index));
+            let first = header.prev_first.max(1);
+            if lost_count > 0 && first <= header.prev_index {
+                let last = Some(header.prev_index);
                 let term = known(header.prev_term);
                 self.map.note_damage(DamagedRange {
                     file: name,
@@ -349,7 +399,7 @@ impl Assembled {
                     term,
                 });
             }
-            return;
+            return Ok(());
         }
         match lost_count {
             0 => {}
@@ -362,6 +412,15 @@ impl Assembled {
         }
         self.map.supersede(header.prev_index + 1);
         if self.map.last_index() < header.prev_index {
+            self.missing += header.prev_index - self.map.last_index();
+            if self.missing > MAX_MISSING {
+                return Err(Error::Damaged {
+                    file: segment_name(header.number),
+                    offset: 0,
+                    index: Some(header.prev_index),
+                    term: known(header.prev_term),
+                });
+            }
             let (file, offset) = match self.damaged_tail.take() {
                 Some(tail) if lost_count == 0 => tail,
                 _ => (name, 0),
@@ -369,6 +428,7 @@ impl Assembled {
             self.map
                 .push_damaged(file, offset, header.prev_index, known(header.prev_term));
         }
+        Ok(())
     }
 
     /// Takes the torn end off the newest segment. Records behind the tear that happen to be whole are wiped, so that
@@ -440,7 +500,11 @@ fn cut_of(header: &SegmentHeader, found: &[Found], durable: u64) -> Option<u32> 
 
 /// The whole file as far as it can be read; what cannot be read is zeros.
 fn read_all(file: &dyn BackendFile, file_len: u32) -> Vec<u8> {
-    let mut bytes = vec![0; file_len as usize];
+    // A file that is shorter than it should be takes no more memory than it has bytes.
+    let len = file.len().map_or(file_len, |len| {
+        u32::try_from(len).map_or(file_len, |len| len.min(file_len))
+    });
+    let mut bytes = vec![0; len as usize];
     match file.read_at(0, &mut bytes) {
         Ok(len) => bytes.truncate(len),
         Err(_) => {

@@ -133,6 +133,10 @@ impl Map {
         self.segments.front()
     }
 
+    pub fn newest(&self) -> Option<&Segment> {
+        self.segments.back()
+    }
+
     /// Takes in a segment that has no entries yet.
     pub fn push_segment(
         &mut self,

@@ -9,6 +9,7 @@ use super::Log;
 use crate::backend::Backend;
 use crate::bytes_le::get_u64;
 use crate::error::Error;
+use crate::segment::MAX_NUMBER;
 use crate::slot::{SlotFile, SlotKind};
 
 const MARK: SlotKind = SlotKind {
@@ -40,10 +41,14 @@ impl Mark {
     fn decode(payload: &[u8]) -> Option<Mark> {
         Some(Mark {
             salt: get_u64(payload, 0)?,
-            first_segment: get_u64(payload, 8)?,
-            durable: get_u64(payload, 16)?,
+            first_segment: number_at(payload, 8)?,
+            durable: number_at(payload, 16)?,
         })
     }
+}
+
+fn number_at(payload: &[u8], at: usize) -> Option<u64> {
+    get_u64(payload, at).filter(|number| *number <= MAX_NUMBER)
 }
 
 /// The mark, if there is a readable one. A damaged one is as good as none: the segments tell nearly as much.
@@ -58,7 +63,7 @@ pub(super) fn open_hint(
 ) -> Result<Option<(SlotFile, u64)>, Error> {
     Ok(open(backend, HINT)?
         .filter(|(_, payload)| get_u64(payload, 0) == Some(salt))
-        .and_then(|(file, payload)| Some((file, get_u64(&payload, 8)?))))
+        .and_then(|(file, payload)| Some((file, number_at(&payload, 8)?))))
 }
 
 fn open(backend: &dyn Backend, kind: SlotKind) -> Result<Option<(SlotFile, Vec<u8>)>, Error> {

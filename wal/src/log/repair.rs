@@ -8,7 +8,7 @@ use super::Log;
 use super::begin::Purpose;
 use crate::error::Error;
 use crate::record::{Record, stored_bytes};
-use crate::segment::RECORDS_AT;
+use crate::segment::{MAX_NUMBER, NUMBER_TOO_HIGH, RECORDS_AT};
 
 /// The longest segment.
 const MAX_SEGMENT_BYTES: u32 = 1 << 30;
@@ -51,6 +51,9 @@ impl Log {
             }
             if record.term == 0 || map.term(index).is_ok_and(|term| term != record.term) {
                 return out_of_order("the damaged entry had another term");
+            }
+            if record.term > MAX_NUMBER {
+                return out_of_order(NUMBER_TOO_HIGH);
             }
             let len = u32::try_from(record.payload.len())
                 .ok()

@@ -9,7 +9,7 @@ use super::Log;
 use super::begin::Purpose;
 use super::map::Segment;
 use crate::error::Error;
-use crate::segment::Spare;
+use crate::segment::{MAX_NUMBER, NUMBER_TOO_HIGH, Spare};
 
 impl Log {
     pub(super) fn drop_segments_below(&self, first: u64) -> Result<u64, Error> {
@@ -37,6 +37,14 @@ impl Log {
     }
 
     pub(super) fn start_over(&self, index: u64, term: u64) -> Result<(), Error> {
+        if index > MAX_NUMBER || term > MAX_NUMBER {
+            let reason = NUMBER_TOO_HIGH;
+            return Err(Error::OutOfOrder {
+                index,
+                term,
+                reason,
+            });
+        }
         let _turn = self
             .retention_turn
             .lock()

@@ -10,6 +10,8 @@
 mod crash;
 mod damage;
 mod faults;
+mod forged;
+mod lost_end;
 mod model;
 mod repair;
 mod support;
