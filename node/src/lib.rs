@@ -54,6 +54,7 @@ mod node;
 mod options;
 mod pages;
 mod peers;
+pub mod recovery;
 mod replica;
 mod snapshot;
 mod store;

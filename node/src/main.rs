@@ -27,6 +27,8 @@ enum Command {
     Playground(program::playground::PlaygroundArgs),
     /// Run a node
     Serve(program::serve::ServeArgs),
+    /// Found a new cluster on what one node has, when a majority is gone for good
+    Recover(program::recover::RecoverArgs),
     #[command(flatten)]
     Client(ferrolite_cli::Command),
 }
@@ -48,6 +50,7 @@ fn main() -> ExitCode {
         match program.command {
             Command::Playground(args) => program::playground::run(args).await,
             Command::Serve(args) => program::serve::run(args).await,
+            Command::Recover(args) => program::recover::run(&args),
             Command::Client(command) => ferrolite_cli::exit_code(ferrolite_cli::run(command).await),
         }
     });

@@ -27,6 +27,10 @@ pub struct Options {
     pub max_message_bytes: u64,
     /// The most pages that one transaction may change, in bytes. 512 MiB by default.
     pub max_transaction_bytes: u64,
+    /// So much log is kept, in bytes, for nodes that were away: one that missed more gets the databases whole. What is
+    /// not in the database files yet, or is on its way to a node that is in touch, may make it as much again; a reader
+    /// that keeps its transaction open for long, more. 64 MiB by default.
+    pub log_bytes: u64,
     /// So many bytes of log may gather before they are written into the database files. 8 MiB by default.
     pub checkpoint_bytes: u64,
     /// Size of a page in bytes, the same for all databases of a cluster. 4096.
@@ -44,6 +48,7 @@ impl Default for Options {
             busy_timeout: Duration::from_secs(5),
             max_message_bytes: 256 << 20,
             max_transaction_bytes: 512 << 20,
+            log_bytes: 64 << 20,
             checkpoint_bytes: 8 << 20,
             page_size: 4096,
             network_threads: 2,

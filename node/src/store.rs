@@ -146,12 +146,29 @@ impl Store {
     }
 }
 
+/// The node whose directory this is, and its incarnation, if it is anyone's.
+fn identity(root: &DirBackend) -> Result<Option<(u64, u64)>, Error> {
+    let Some((_, payload)) = SlotFile::open(root, IDENTITY)? else {
+        return Ok(None);
+    };
+    match (u64_at(&payload, 0), u64_at(&payload, 8)) {
+        (Some(id), Some(incarnation)) => Ok(Some((id, incarnation))),
+        _ => Err(damaged(IDENTITY.name).into()),
+    }
+}
+
+/// The node whose data directory this is; `None` if it is no data directory.
+pub(crate) fn owner(directory: &Path) -> Result<Option<u64>, Error> {
+    // Opening makes what is missing, and nobody who asks wants that.
+    if !directory.join(IDENTITY.name).exists() {
+        return Ok(None);
+    }
+    Ok(identity(&DirBackend::open(directory)?)?.map(|(id, _)| id))
+}
+
 /// Checks that the directory is node `id`'s, or makes it so; returns its incarnation.
 fn identify(root: &DirBackend, id: u64) -> Result<u64, Error> {
-    if let Some((_, payload)) = SlotFile::open(root, IDENTITY)? {
-        let (Some(found), Some(incarnation)) = (u64_at(&payload, 0), u64_at(&payload, 8)) else {
-            return Err(damaged(IDENTITY.name).into());
-        };
+    if let Some((found, incarnation)) = identity(root)? {
         if found != id {
             return Err(ferrolite_wal::Error::WrongNode {
                 found,
@@ -199,6 +216,11 @@ fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
 pub(crate) fn random_u64() -> Result<u64, Error> {
     getrandom::u64()
         .map_err(|error| Error::Options(format!("the system gives no random numbers: {error}")))
+}
+
+/// A number for a new cluster.
+pub(crate) fn random_cluster() -> Result<u128, Error> {
+    Ok(u128::from(random_u64()?) << 64 | u128::from(random_u64()?.max(1)))
 }
 
 /// A log record as the consensus knows it; `None` for a kind that this program does not know.
@@ -286,7 +308,7 @@ impl Store {
     ) -> Result<Past, Error> {
         let member = Member::new(id, Role::Voter, address).with_incarnation(self.incarnation);
         let configuration = Configuration::new(vec![member]).map_err(consensus::Error::from)?;
-        let cluster = u128::from(random_u64()?) << 64 | u128::from(random_u64()?.max(1));
+        let cluster = random_cluster()?;
         let (state, first) = bootstrap(cluster, &configuration);
         // The entry first: a crash in between leaves a directory without a cluster, which founds one again.
         self.log.append(&[Record {

@@ -1,6 +1,7 @@
 //! The commands that run nodes; those that only talk to them are in `ferrolite-cli`.
 
 pub(crate) mod playground;
+pub(crate) mod recover;
 pub(crate) mod serve;
 
 use tracing_subscriber::EnvFilter;
@@ -18,4 +19,14 @@ pub(crate) fn log_to_stderr(level: &str) -> Result<(), String> {
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .try_init()
         .map_err(|error| error.to_string())
+}
+
+/// Checks an argument that is an address.
+pub(crate) fn address(text: &str) -> Result<String, String> {
+    match text.rsplit_once(':') {
+        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => {
+            Ok(text.to_owned())
+        }
+        _ => Err("expected HOST:PORT, for example 127.0.0.1:9001".to_owned()),
+    }
 }

@@ -18,7 +18,7 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..))]
     id: u64,
     /// The address by which clients and other nodes reach this one; port 0 lets the system choose
-    #[arg(long, value_name = "HOST:PORT", value_parser = address)]
+    #[arg(long, value_name = "HOST:PORT", value_parser = super::address)]
     address: String,
     /// Where the node keeps its data; made if it is not there
     #[arg(long, value_name = "DIR")]
@@ -27,7 +27,7 @@ pub(crate) struct ServeArgs {
     #[arg(long, conflicts_with = "join")]
     bootstrap: bool,
     /// Join the cluster that any of these servers belongs to
-    #[arg(long, value_name = "HOST:PORT,…", value_delimiter = ',', value_parser = address)]
+    #[arg(long, value_name = "HOST:PORT,…", value_delimiter = ',', value_parser = super::address)]
     join: Vec<String>,
     /// One-way latency between the nodes, in milliseconds. Heartbeats come every 10 latencies, an election
     /// begins after 40 to 80 without one
@@ -45,6 +45,10 @@ pub(crate) struct ServeArgs {
     /// The most pages that one transaction may change, in MiB
     #[arg(long, value_name = "N", default_value_t = 512, value_parser = clap::value_parser!(u64).range(1..=65_536))]
     max_transaction_mib: u64,
+    /// So much log to keep on disk for nodes that were away, in MiB; an eighth of it may gather before it is written into
+    /// the database files
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=65_536))]
+    log_mib: u64,
     /// What to say on standard error: error, warn, info, debug or trace
     #[arg(
         long,
@@ -55,15 +59,6 @@ pub(crate) struct ServeArgs {
     log_level: String,
 }
 
-fn address(text: &str) -> Result<String, String> {
-    match text.rsplit_once(':') {
-        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => {
-            Ok(text.to_owned())
-        }
-        _ => Err("expected HOST:PORT, for example 127.0.0.1:9001".to_owned()),
-    }
-}
-
 impl ServeArgs {
     fn options(&self) -> Options {
         let mut options = Options::default();
@@ -72,6 +67,8 @@ impl ServeArgs {
         options.weight = self.weight;
         options.busy_timeout = Duration::from_millis(self.busy_timeout_ms);
         options.max_transaction_bytes = self.max_transaction_mib << 20;
+        options.log_bytes = self.log_mib << 20;
+        options.checkpoint_bytes = options.log_bytes / 8;
         options
     }
 }
