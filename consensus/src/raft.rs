@@ -131,8 +131,14 @@ impl Raft {
         }
         let commit = recovered.applied.max(hard.commit.min(log.last().index));
         let configurations = Configurations::new(&recovered, log.last().index);
-        let heard_at = (hard.cluster != 0 && !configurations.current().is_only_voter(options.id))
-            .then_some(now);
+        // A node that elects itself without asking anyone need not wait. But it must be alone in every configuration that
+        // may still decide: a leader that is about to leave may hold a lease that rests on this node's loyalty.
+        let is_alone = hard.cluster != 0
+            && configurations
+                .undecided(commit)
+                .all(|configuration| configuration.is_only_voter(options.id))
+            && configurations.latest().is_some();
+        let heard_at = (hard.cluster != 0 && !is_alone).then_some(now);
         let announced = (State::Follower, hard.term, None);
         let mut raft = Self {
             random: Random::new(seed),
@@ -173,7 +179,7 @@ impl Raft {
             options,
         };
         raft.check_claim();
-        if !raft.configurations.current().is_only_voter(raft.options.id) || raft.hard.cluster == 0 {
+        if !is_alone {
             raft.reset_election_timer();
         }
         Ok(raft)

@@ -205,10 +205,6 @@ impl World {
             };
             let change = match current.member(id).map(|member| member.role) {
                 None => {
-                    // A wiped node joins like a new one.
-                    if let Some(node) = self.nodes.get_mut(&id) {
-                        node.wiped = false;
-                    }
                     let role = if self.tape.chance(40) {
                         Role::Spare
                     } else {
@@ -346,7 +342,6 @@ impl World {
         node.lost.insert(node.incarnation, disk);
         node.incarnation = incarnation;
         node.options.incarnation = incarnation;
-        node.wiped = true;
         self.report.wipes += 1;
         self.note(|| format!("n{id} is wiped"));
         self.observe(&Observation::Wiped { node: id })?;
@@ -384,17 +379,23 @@ impl World {
     /// Whether every configuration still has a quorum without these nodes.
     pub fn tolerates(&self, lost: &BTreeSet<NodeId>) -> bool {
         self.configurations().iter().all(|configuration| {
-            configuration.vote_result(|id| Some(!lost.contains(&id))) == VoteResult::Won
+            let is_sound = |id| {
+                !lost.contains(&id)
+                    && self
+                        .nodes
+                        .get(&id)
+                        .is_some_and(|node| node.is_meant_by(configuration))
+            };
+            configuration.vote_result(|id| Some(is_sound(id))) == VoteResult::Won
         })
     }
 
-    /// Nodes whose logs are not what they were: wiped, damaged, or bound by a claim.
+    /// Nodes whose logs are not what they were: damaged, or bound by a claim.
     pub fn impaired(&self) -> BTreeSet<NodeId> {
         self.nodes
             .values()
             .filter(|node| {
-                node.wiped
-                    || node.disk.is_damaged()
+                node.disk.is_damaged()
                     || node.disk.hard.claim.is_some()
                     || node.raft.as_ref().is_some_and(Raft::is_damaged)
             })

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use ferrolite_consensus::{NodeId, PeerMode, Raft};
+use ferrolite_consensus::{NodeId, PeerMode, Raft, VoteResult};
 
 use super::Violation;
 use super::world::World;
@@ -15,45 +15,46 @@ const LIMIT_US: u64 = 30_000_000;
 impl World {
     /// Heals all but a minority, and waits until the rest has elected, committed and converged.
     pub fn liveness(&mut self) -> Result<(), Violation> {
-        let impaired = self.impaired();
-        if !self.tolerates(&impaired) {
+        let ids: Vec<NodeId> = self.nodes.keys().copied().collect();
+        self.calm = true;
+        self.crash_in_actions = None;
+        self.cut.clear();
+        for &id in &ids {
+            if self
+                .nodes
+                .get(&id)
+                .and_then(|node| node.raft.as_ref())
+                .is_some_and(Raft::is_halted)
+            {
+                self.crash(id);
+            }
+        }
+        let mut dead = BTreeSet::new();
+        if !self.is_electable(&dead) {
             return Ok(());
         }
-        let mut dead: BTreeSet<NodeId> = self
-            .nodes
-            .values()
-            .filter(|node| node.wiped)
-            .map(|node| node.id)
-            .collect();
-        let wiped = dead.clone();
-        let ids: Vec<NodeId> = self.nodes.keys().copied().collect();
-        if impaired.is_empty() {
+        if self.impaired().is_empty() {
             for &id in &ids {
                 dead.insert(id);
-                if self.tape.chance(128) || !self.tolerates(&dead) {
+                if self.tape.chance(128) || !self.is_electable(&dead) {
                     dead.remove(&id);
                 }
             }
         }
         self.report.liveness_checked = true;
-        self.calm = true;
-        self.crash_in_actions = None;
-        self.cut.clear();
         self.note(|| format!("---- healed, but for {dead:?} ----"));
+        if !dead.is_empty() {
+            // What arrived late from a node that is gone could still bring a configuration that cannot do without it.
+            self.lose_messages();
+        }
+        self.banned = dead.clone();
         for &id in &ids {
-            let halted = self
-                .nodes
-                .get(&id)
-                .and_then(|node| node.raft.as_ref())
-                .is_some_and(Raft::is_halted);
-            if halted || (dead.contains(&id) && !wiped.contains(&id)) {
+            if dead.contains(&id) {
                 self.crash(id);
-            }
-            if !dead.contains(&id) {
+            } else {
                 self.restart(id)?;
             }
         }
-        self.banned = dead.difference(&wiped).copied().collect();
         let deadline = self.now_us + LIMIT_US;
         let mut proposed_to = None;
         while self.now_us < deadline {
@@ -93,6 +94,39 @@ impl World {
         })
     }
 
+    /// Whether some node that is not dead can be elected by nodes that are not: it has an undamaged log that is good
+    /// enough for a quorum of the configuration at its end.
+    fn is_electable(&self, dead: &BTreeSet<NodeId>) -> bool {
+        self.nodes
+            .values()
+            .filter(|node| !dead.contains(&node.id))
+            .any(|candidate| {
+                let Ok(raft) =
+                    Raft::new(0, candidate.options.clone(), candidate.disk.recovered(), 0)
+                else {
+                    return false;
+                };
+                let raft = candidate.raft.as_ref().unwrap_or(&raft);
+                let Some(configuration) = raft.configuration().filter(|_| !raft.is_damaged())
+                else {
+                    return false;
+                };
+                let would_vote = |id: NodeId| {
+                    self.nodes
+                        .get(&id)
+                        .filter(|_| !dead.contains(&id))
+                        .is_some_and(|voter| {
+                            voter.is_meant_by(configuration)
+                                && voter.vote_position() <= candidate.vote_position()
+                        })
+                };
+                // A candidate that is on its way out is covered by the voters that remain.
+                candidate.is_meant_by(configuration)
+                    && configuration.is_voter(candidate.id)
+                    && configuration.vote_result(|id| Some(would_vote(id))) == VoteResult::Won
+            })
+    }
+
     /// What is still missing for the healed part to be as it should.
     fn unmet(&self, leader: NodeId, dead: &BTreeSet<NodeId>) -> Option<&'static str> {
         let Some(raft) = self.nodes.get(&leader).and_then(|node| node.raft.as_ref()) else {
@@ -111,7 +145,7 @@ impl World {
             let Some(node) = self
                 .nodes
                 .get(&member.id)
-                .filter(|_| !dead.contains(&member.id))
+                .filter(|node| !dead.contains(&member.id) && node.is_meant_by(configuration))
             else {
                 continue;
             };
@@ -130,16 +164,23 @@ impl World {
         }
         let probing = raft.peers().any(|peer| {
             let alive = !dead.contains(&peer.id)
-                && self.nodes.get(&peer.id).is_some_and(|node| !node.wiped);
+                && self
+                    .nodes
+                    .get(&peer.id)
+                    .is_some_and(|node| node.is_meant_by(configuration));
             alive && peer.mode != PeerMode::Replicate
         });
         if probing {
             return Some("a peer that has everything is still being probed");
         }
         let metrics = raft.metrics();
-        let dead_member = configuration
-            .replicating()
-            .any(|member| dead.contains(&member.id));
+        let dead_member = configuration.replicating().any(|member| {
+            dead.contains(&member.id)
+                || self
+                    .nodes
+                    .get(&member.id)
+                    .is_some_and(|node| !node.is_meant_by(configuration))
+        });
         if metrics.uncommitted_bytes != 0 {
             return Some("uncommitted bytes leaked");
         }

@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 
 use bytes::Bytes;
-use ferrolite_consensus::{Incarnation, NodeId, Options, Raft, SnapshotMeta};
+use ferrolite_consensus::{
+    Configuration, Incarnation, NodeId, Options, Position, Raft, SnapshotMeta,
+};
 
 use super::disk::{AppState, Disk};
 
@@ -54,8 +56,6 @@ pub struct Node {
     /// Snapshot streams that were begun, by id.
     pub streams: HashMap<u64, (SnapshotMeta, Bytes)>,
     pub incoming: Option<Incoming>,
-    /// Its disk was lost while it was a member.
-    pub wiped: bool,
     /// What earlier incarnations held when they were lost. They count as dead, not as never having held it.
     pub lost: HashMap<Incarnation, Disk>,
 }
@@ -73,13 +73,36 @@ impl Node {
             app: AppState::default(),
             streams: HashMap::new(),
             incoming: None,
-            wiped: false,
             lost: HashMap::new(),
         }
     }
 
     pub fn now_ms(&self, real_us: u64) -> u64 {
         self.clock.read_ms(real_us)
+    }
+
+    /// Whether a configuration that names this node means this data directory, and not one that was lost.
+    pub fn is_meant_by(&self, configuration: &Configuration) -> bool {
+        configuration
+            .member(self.id)
+            .is_none_or(|member| member.accepts(self.incarnation))
+    }
+
+    /// The end of the log that the node votes by.
+    pub fn vote_position(&self) -> Position {
+        let claim = self
+            .raft
+            .as_ref()
+            .map_or(self.disk.hard, Raft::hard_state)
+            .claim;
+        let last = match &self.raft {
+            Some(raft) => Position::new(
+                raft.last_index(),
+                raft.term_at(raft.last_index()).unwrap_or(0),
+            ),
+            None => self.disk.durable.last(),
+        };
+        last.max(claim.unwrap_or_default())
     }
 
     pub fn is_leader(&self) -> bool {

@@ -210,6 +210,12 @@ impl World {
         }));
     }
 
+    /// Loses every message that is on its way.
+    pub fn lose_messages(&mut self) {
+        self.queue
+            .retain(|Reverse(queued)| !matches!(queued.what, Pending::Deliver(_)));
+    }
+
     pub fn schedule_restart(&mut self, node: NodeId, delay_us: u64) {
         self.schedule(delay_us, Pending::Restart { node });
     }

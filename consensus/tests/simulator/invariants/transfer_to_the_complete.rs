@@ -15,7 +15,11 @@ pub fn check(nodes: &Nodes, seen: &Observation<'_>) -> Check {
     let Some(raft) = nodes.get(node).and_then(|node| node.raft.as_ref()) else {
         return Ok(());
     };
-    let Some(target) = nodes.get(&message.to).filter(|target| !target.wiped) else {
+    let target = nodes.get(&message.to);
+    let meant = |target: &&super::super::node::Node| {
+        raft.configuration().is_some_and(|c| target.is_meant_by(c))
+    };
+    let Some(target) = target.filter(meant) else {
         return Ok(());
     };
     let committed = raft.commit();
