@@ -3,9 +3,7 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use ferrolite_consensus::{
-    Change, Configuration, EntryKind, Event, Member, NodeId, Raft, Role, VoteResult,
-};
+use ferrolite_consensus::{Change, Configuration, Event, Member, NodeId, Raft, Role, VoteResult};
 
 use super::Violation;
 use super::invariants::Observation;
@@ -349,45 +347,25 @@ impl World {
         Ok(())
     }
 
-    /// All configurations that any node's disk holds, and that could therefore come into effect.
-    pub fn configurations(&self) -> Vec<Configuration> {
-        let mut found: Vec<Configuration> = Vec::new();
-        for node in self.nodes.values() {
-            let base = node
-                .disk
-                .base
-                .as_ref()
-                .map(|(_, configuration)| configuration.clone());
-            let entries = node
-                .disk
-                .current
-                .entries
-                .iter()
-                .chain(&node.disk.durable.entries);
-            let logged = entries
-                .filter(|entry| entry.kind == EntryKind::Config)
-                .filter_map(|entry| Configuration::decode(&entry.payload).ok());
-            for configuration in base.into_iter().chain(logged) {
-                if !found.contains(&configuration) {
-                    found.push(configuration);
-                }
-            }
-        }
-        found
+    /// Whether every configuration on any disk, each of which could come into effect, still has a quorum without these
+    /// nodes.
+    pub fn tolerates(&self, lost: &BTreeSet<NodeId>) -> bool {
+        self.nodes
+            .values()
+            .flat_map(|node| node.disk.configurations())
+            .all(|(_, _, configuration)| self.has_quorum(&configuration, lost))
     }
 
-    /// Whether every configuration still has a quorum without these nodes.
-    pub fn tolerates(&self, lost: &BTreeSet<NodeId>) -> bool {
-        self.configurations().iter().all(|configuration| {
-            let is_sound = |id| {
-                !lost.contains(&id)
-                    && self
-                        .nodes
-                        .get(&id)
-                        .is_some_and(|node| node.is_meant_by(configuration))
-            };
-            configuration.vote_result(|id| Some(is_sound(id))) == VoteResult::Won
-        })
+    /// Whether the nodes that a configuration means, without these, are a quorum of it.
+    pub fn has_quorum(&self, configuration: &Configuration, lost: &BTreeSet<NodeId>) -> bool {
+        let is_sound = |id| {
+            !lost.contains(&id)
+                && self
+                    .nodes
+                    .get(&id)
+                    .is_some_and(|node| node.is_meant_by(configuration))
+        };
+        configuration.vote_result(|id| Some(is_sound(id))) == VoteResult::Won
     }
 
     /// Nodes whose logs are not what they were: damaged, or bound by a claim.

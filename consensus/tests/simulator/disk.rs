@@ -6,7 +6,9 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use ferrolite_consensus::{Configuration, Entry, HardState, Index, Position, Recovered};
+use ferrolite_consensus::{
+    Configuration, Entry, EntryKind, HardState, Index, Position, Recovered, Term,
+};
 
 use super::tape::Tape;
 
@@ -217,6 +219,19 @@ impl Disk {
         self.damaged
             .extend(first..=last.min(self.durable.last().index));
         true
+    }
+
+    /// The configurations on this disk, written or being written, with index and term of their entries; without a term
+    /// the one at the boundary, which is committed.
+    pub fn configurations(&self) -> Vec<(Index, Option<Term>, Configuration)> {
+        let base = (self.base.iter()).map(|(index, base)| (*index, None, base.clone()));
+        let logged = (self.current.entries.iter().chain(&self.durable.entries))
+            .filter(|entry| entry.kind == EntryKind::Config)
+            .filter_map(|entry| {
+                let configuration = Configuration::decode(&entry.payload).ok()?;
+                Some((entry.index, Some(entry.term), configuration))
+            });
+        base.chain(logged).collect()
     }
 
     pub fn is_damaged(&self) -> bool {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use ferrolite_consensus::{NodeId, PeerMode, Raft, VoteResult};
+use ferrolite_consensus::{Configuration, Index, NodeId, PeerMode, Raft, VoteResult};
 
 use super::Violation;
 use super::world::World;
@@ -30,23 +30,21 @@ impl World {
             }
         }
         let mut dead = BTreeSet::new();
-        if !self.is_electable(&dead) {
+        if !self.can_work(&dead) {
             return Ok(());
         }
         if self.impaired().is_empty() {
             for &id in &ids {
                 dead.insert(id);
-                if self.tape.chance(128) || !self.is_electable(&dead) {
+                if self.tape.chance(128) || !self.can_work(&dead) {
                     dead.remove(&id);
                 }
             }
         }
         self.report.liveness_checked = true;
         self.note(|| format!("---- healed, but for {dead:?} ----"));
-        if !dead.is_empty() {
-            // What arrived late from a node that is gone could still bring a configuration that cannot do without it.
-            self.lose_messages();
-        }
+        // A late message could bring back a configuration that no log holds any more and that needs a node that is gone.
+        self.lose_configurations();
         self.banned = dead.clone();
         for &id in &ids {
             if dead.contains(&id) {
@@ -92,6 +90,36 @@ impl World {
             invariant: "liveness",
             details,
         })
+    }
+
+    /// Whether the nodes that are not dead must be able to elect and commit: one of them can be elected now, and whichever
+    /// configuration comes into effect after that, it has a quorum among them.
+    fn can_work(&self, dead: &BTreeSet<NodeId>) -> bool {
+        self.is_electable(dead)
+            && self
+                .decisive_configurations()
+                .iter()
+                .all(|configuration| self.has_quorum(configuration, dead))
+    }
+
+    /// The last committed configuration, and those in any log that are not committed.
+    fn decisive_configurations(&self) -> Vec<Configuration> {
+        let committed = self.history.last_committed();
+        let mut latest: Option<(Index, Configuration)> = None;
+        let mut open = Vec::new();
+        for node in self.nodes.values() {
+            for (index, term, configuration) in node.disk.configurations() {
+                let is_committed = term.is_none()
+                    || self.history.committed(index).map(|at| at.position.term) == term;
+                if index > committed {
+                    open.push(configuration);
+                } else if is_committed && latest.as_ref().is_none_or(|(at, _)| *at < index) {
+                    latest = Some((index, configuration));
+                }
+            }
+        }
+        open.extend(latest.map(|(_, configuration)| configuration));
+        open
     }
 
     /// Whether some node that is not dead can be elected by nodes that are not: it has an undamaged log that is good

@@ -7,8 +7,8 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashSet};
 
 use ferrolite_consensus::{
-    Action, Configuration, Entry, Event, Index, Lease, Member, Message, NodeId, Options, Position,
-    Raft, Role, State, bootstrap,
+    Action, Body, Configuration, Entry, EntryKind, Event, Index, Lease, Member, Message, NodeId,
+    Options, Position, Raft, Role, State, bootstrap,
 };
 
 use super::history::{History, digest};
@@ -210,10 +210,17 @@ impl World {
         }));
     }
 
-    /// Loses every message that is on its way.
-    pub fn lose_messages(&mut self) {
-        self.queue
-            .retain(|Reverse(queued)| !matches!(queued.what, Pending::Deliver(_)));
+    /// Loses every message on its way that carries a configuration.
+    pub fn lose_configurations(&mut self) {
+        let carries = |message: &Message| match &message.body {
+            Body::Append { entries, .. } => {
+                entries.iter().any(|entry| entry.kind == EntryKind::Config)
+            }
+            _ => false,
+        };
+        self.queue.retain(
+            |Reverse(queued)| !matches!(&queued.what, Pending::Deliver(message) if carries(message)),
+        );
     }
 
     pub fn schedule_restart(&mut self, node: NodeId, delay_us: u64) {
@@ -759,9 +766,7 @@ impl World {
             }
         }
         let mut delay = self.message_delay_us();
-        if message.body == ferrolite_consensus::Body::TimeoutNow
-            && !self.calm
-            && self.tape.chance(self.profile.transfer)
+        if message.body == Body::TimeoutNow && !self.calm && self.tape.chance(self.profile.transfer)
         {
             // So late that the leader has given up the transfer.
             delay += 300_000 + self.tape.below(600) * 1000;
@@ -927,7 +932,6 @@ fn members(configuration: &Configuration) -> String {
 }
 
 fn brief(message: &Message) -> String {
-    use ferrolite_consensus::Body;
     match &message.body {
         Body::Append {
             seq,
