@@ -183,6 +183,7 @@ impl Raft {
         };
         let granted = free && last >= self.vote_position();
         if granted {
+            self.metrics.votes_granted = self.metrics.votes_granted.saturating_add(1);
             if self.hard.vote.is_none() {
                 self.hard.vote = Some(from);
                 self.saves.mark_dirty();

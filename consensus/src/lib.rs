@@ -142,6 +142,7 @@ mod reads;
 mod recovery;
 mod replication;
 mod snapshot;
+mod status;
 mod storage;
 mod transfer;
 

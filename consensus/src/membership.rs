@@ -68,6 +68,11 @@ impl Configurations {
             .map_or(&self.none, |(_, configuration)| configuration)
     }
 
+    /// How many are held.
+    pub(crate) const fn len(&self) -> usize {
+        self.list.len()
+    }
+
     /// Index of the entry of the configuration in effect; zero if there is none.
     pub(crate) fn index(&self) -> Index {
         self.latest().map_or(0, |(index, _)| index)
@@ -139,6 +144,9 @@ impl Raft {
             };
             configurations.push((entry.index, configuration));
         }
+        let superseded = (self.log.last().index.saturating_add(1)).saturating_sub(first);
+        self.metrics.entries_superseded =
+            self.metrics.entries_superseded.saturating_add(superseded);
         let mut changed = self.configurations.truncate(first);
         for (index, configuration) in configurations {
             self.configurations.push(index, configuration);
@@ -166,6 +174,7 @@ impl Raft {
 
     /// Another configuration is in effect.
     pub(crate) fn configuration_changed(&mut self) {
+        self.metrics.configurations = self.metrics.configurations.saturating_add(1);
         if let Some((index, configuration)) = self.configurations.latest() {
             let configuration = configuration.clone();
             self.actions.push(Action::ConfigurationChanged {
@@ -247,6 +256,12 @@ impl Raft {
                 if place(members, member.id).is_some() {
                     return Err(Error::InvalidChange("the member exists already"));
                 }
+                if self.configurations.current().member(member.id).is_some() {
+                    // As an outgoing voter it would be known under two incarnations at once.
+                    return Err(Error::InvalidChange(
+                        "a member is removed by one change and added by another",
+                    ));
+                }
                 if member.role == Role::Voter {
                     return Err(Error::InvalidChange("a voter is added as a standby first"));
                 }
@@ -320,7 +335,7 @@ impl Raft {
             let settled = current.settled().encode();
             self.append_own(EntryKind::Config, settled);
         } else if !current.is_voter(self.options.id) {
-            if let Some(successor) = self.best_successor(index) {
+            if let Some(successor) = self.best_successor(self.commit) {
                 self.send(successor, Body::TimeoutNow);
             }
             self.become_follower(self.hard.term, None);

@@ -20,6 +20,10 @@ use crate::entry::Index;
 use crate::message::Body;
 use crate::raft::Raft;
 
+/// The most rounds whose start is remembered. A leader that no quorum answers steps down long before there are so many;
+/// an older one that is forgotten can still confirm its reads, it only extends no lease.
+const MAX_STARTED_ROUNDS: usize = 1024;
+
 /// Reads that wait, and the rounds that they wait for.
 #[derive(Debug, Default)]
 pub(crate) struct Reads {
@@ -46,6 +50,16 @@ impl Reads {
             .len()
             .saturating_add(self.gathered.len())
             .saturating_add(self.asked.len())
+    }
+
+    /// How many rounds were started and not confirmed.
+    pub(crate) fn rounds(&self) -> usize {
+        self.started.len()
+    }
+
+    /// The latest round.
+    pub(crate) const fn round(&self) -> u64 {
+        self.round
     }
 
     /// A new leadership: rounds and lease of an earlier one mean nothing.
@@ -100,7 +114,7 @@ impl Raft {
         self.actions.push(Action::ReadReady { token, index });
     }
 
-    fn fail_read(&mut self, token: u64, error: ReadError) {
+    pub(crate) fn fail_read(&mut self, token: u64, error: ReadError) {
         self.metrics.reads_failed = self.metrics.reads_failed.saturating_add(1);
         self.actions.push(Action::ReadFailed { token, error });
     }
@@ -140,6 +154,9 @@ impl Raft {
         self.metrics.heartbeat_rounds = self.metrics.heartbeat_rounds.saturating_add(1);
         self.reads.round = self.reads.round.saturating_add(1);
         let round = self.reads.round;
+        if self.reads.started.len() >= MAX_STARTED_ROUNDS {
+            self.reads.started.pop_front();
+        }
         self.reads.started.push_back((round, self.now));
         while let Some((token, index)) = self.reads.gathered.pop_front() {
             self.reads.asked.push_back((round, token, index));

@@ -300,12 +300,17 @@ impl Raft {
 
     pub(crate) fn on_heartbeat_response(&mut self, from: NodeId, answer: HeartbeatAnswer) {
         let (last, now, next_seq) = (self.log.last().index, self.now, self.next_seq);
+        if self.state == State::Leader && answer.round > self.reads.round() {
+            // An answer to what was not asked would confirm every read to come.
+            self.violation();
+            return;
+        }
         let Some(progress) = self.progress_mut(from) else {
             return;
         };
         progress.contact_at = now;
         progress.acked_round = progress.acked_round.max(answer.round);
-        progress.applied = answer.applied;
+        progress.applied = answer.applied.min(last);
         progress.weight = answer.weight;
         let counts = answer.seq >= progress.least_seq && answer.seq < next_seq;
         if counts && answer.matched <= last && answer.matched > progress.matched {
@@ -317,7 +322,8 @@ impl Raft {
         match &mut progress.mode {
             // What was sent before this heartbeat has not arrived: it was lost.
             Mode::Replicate if received < sent => {
-                progress.probe(received.saturating_add(1), next_seq)
+                progress.probe(received.saturating_add(1), next_seq);
+                self.metrics.probes_restarted = self.metrics.probes_restarted.saturating_add(1);
             }
             Mode::Replicate => {}
             Mode::Probe { waiting, .. } => *waiting = false,

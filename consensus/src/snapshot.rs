@@ -48,6 +48,7 @@ impl Raft {
         };
         progress.begin_snapshot();
         let peer = progress.id;
+        self.metrics.snapshots_begun = self.metrics.snapshots_begun.saturating_add(1);
         self.request_chunk(peer);
     }
 
@@ -193,6 +194,13 @@ impl Raft {
         })
     }
 
+    /// Whether a snapshot is one that a correct leader of this term can have sent.
+    const fn is_sound_snapshot(&self, meta: &SnapshotMeta) -> bool {
+        meta.position.term <= self.hard.term
+            && meta.position.index < Index::MAX
+            && meta.configuration_index <= meta.position.index
+    }
+
     pub(crate) fn on_snapshot(
         &mut self,
         from: NodeId,
@@ -201,6 +209,10 @@ impl Raft {
         data: Bytes,
         done: bool,
     ) {
+        if !self.is_sound_snapshot(&meta) {
+            self.violation();
+            return;
+        }
         if !self.hear_leader(from) || !self.may_write_log() {
             return;
         }

@@ -20,11 +20,14 @@ use crate::raft::Raft;
 /// The most messages that wait for a save. More are dropped, as a network might: every one is repeated in time.
 const MAX_HELD_MESSAGES: usize = 4096;
 
+/// The most saves of the hard state under way. A change that comes while there are so many goes with the next save.
+const MAX_SAVES: usize = 4;
+
 /// Where the writing of the hard state stands.
 #[derive(Debug)]
 pub(crate) struct Saves {
     dirty: bool,
-    /// Numbers of the saves under way, ascending.
+    /// Numbers of the saves under way, ascending; at most [`MAX_SAVES`].
     outstanding: VecDeque<u64>,
     next_seq: u64,
 }
@@ -54,7 +57,7 @@ impl Saves {
 
     /// The number of the save to hand out now, if one is due.
     fn begin(&mut self) -> Option<u64> {
-        if !self.dirty {
+        if !self.dirty || self.outstanding.len() >= MAX_SAVES {
             return None;
         }
         self.dirty = false;

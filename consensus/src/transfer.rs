@@ -111,6 +111,11 @@ impl Raft {
 
     pub(crate) fn end_transfer(&mut self, outcome: TransferOutcome) {
         if let Some(transfer) = self.transfer.take() {
+            let count = match outcome {
+                TransferOutcome::Done => &mut self.metrics.transfers_done,
+                TransferOutcome::Failed => &mut self.metrics.transfers_failed,
+            };
+            *count = count.saturating_add(1);
             self.actions.push(Action::TransferEnded {
                 target: transfer.target,
                 outcome,
