@@ -4,6 +4,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::rot::Rot;
 use crate::validate::Problem;
 
 /// Why something was refused.
@@ -26,6 +27,9 @@ pub enum Error {
     /// The store below the checkpoint mark failed.
     #[error(transparent)]
     Wal(#[from] ferrolite_wal::Error),
+    /// A page is not what was written.
+    #[error(transparent)]
+    Rot(#[from] Rot),
     /// No file can be named after such a database.
     #[error("{name:?} cannot name a database: {reason}")]
     Name {
@@ -167,10 +171,16 @@ impl Error {
     #[must_use]
     pub fn is_damaged(&self) -> bool {
         match self {
-            Error::Damaged { .. } => true,
+            Error::Damaged { .. } | Error::Rot(_) => true,
             Error::Wal(error) => error.is_damaged(),
             _ => false,
         }
+    }
+
+    /// A page is not what was written: it can be fetched from another node, and put back.
+    #[must_use]
+    pub fn is_rot(&self) -> bool {
+        matches!(self, Error::Rot(_))
     }
 
     /// The bytes of a snapshot are at fault, not this node: ask for them again from the sink's offset on, or begin

@@ -7,9 +7,11 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | [`page_file`] | a database file: positional reads and writes, and failures that are not forgotten |
+//! | [`page_file`] | a database file: positional reads and writes, checked, and failures that are not forgotten |
+//! | [`sums`] | what every page has to be: a checksum and a log index, beside the database file |
 //! | [`naming`] | which file holds which database |
 //! | [`mark`] | the two log indexes of a checkpoint, durable |
+//! | [`scrub`] | looks for pages that have rotted |
 //! | [`snapshot`] | all databases as a stream, out of files in use, and installed by one decision |
 //! | [`validate`] | whether bytes are an SQLite database |
 //!
@@ -40,16 +42,22 @@
 //! ```
 
 mod bytes;
-mod directory;
+pub mod directory;
 pub mod error;
 pub mod mark;
 pub mod naming;
 pub mod page_file;
+mod rot;
+pub mod scrub;
 pub mod snapshot;
+pub mod sums;
 pub mod validate;
 
+pub use directory::Directory;
 pub use error::Error;
 pub use mark::CheckpointMark;
 pub use naming::{database_name, file_name};
-pub use page_file::{PageFile, write_transaction};
+pub use page_file::{PageFile, Repaired, write_transaction, write_transaction_at};
+pub use rot::Rot;
+pub use scrub::{Scrubbed, Scrubber};
 pub use snapshot::{PendingInstall, SnapshotSink, SnapshotSource, discard, pending_install};

@@ -12,9 +12,13 @@
 //! finish(target)          durable: from here, the log may drop entries up to `target`
 //! ```
 //!
+//! A mark that is opened with the two apart is *interrupted*: until the entries between them have been written again, a
+//! page may be torn, and that it differs from its [sum](crate::sums) proves nothing.
+//!
 //! Neither index ever goes back, except by [`install`](CheckpointMark::install), which is for files that came from
 //! another node. The value stands in a slot file, so a torn write leaves the one before it.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use ferrolite_wal::backend::Backend;
@@ -36,6 +40,8 @@ pub struct CheckpointMark {
     slots: SlotFile,
     /// What the slot file holds. Held while it is written, so that two callers never cross.
     value: Mutex<Value>,
+    /// The target of a checkpoint that the process before this one may not have finished; 0 once that was made good.
+    interrupted: AtomicU64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,9 +91,15 @@ impl CheckpointMark {
                 (SlotFile::create(backend, KIND, &value.encode())?, value)
             }
         };
+        let interrupted = if value.done < value.target {
+            value.target
+        } else {
+            0
+        };
         Ok(CheckpointMark {
             slots,
             value: Mutex::new(value),
+            interrupted: AtomicU64::new(interrupted),
         })
     }
 
@@ -107,6 +119,20 @@ impl CheckpointMark {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .target
+    }
+
+    /// Whether pages may still be torn by a crash of the process before this one: its checkpoint was not
+    /// [finished](Self::finish) up to its target, nor [repeated](Self::settle).
+    #[must_use]
+    pub fn is_interrupted(&self) -> bool {
+        self.interrupted.load(Ordering::Acquire) != 0
+    }
+
+    /// Says that the entries up to the target, as it was when the mark was opened, have been written to the files again.
+    /// Needed only where [`finish`](Self::finish) cannot say it, because a transaction began before the target and goes on
+    /// behind it.
+    pub fn settle(&self) {
+        self.interrupted.store(0, Ordering::Release);
     }
 
     /// Says that entries up to `target` may be written to the files from now on; durable on return. A `target` below
@@ -155,6 +181,9 @@ impl CheckpointMark {
         if next != *value {
             self.slots.save(&next.encode())?;
             *value = next;
+        }
+        if next.done >= self.interrupted.load(Ordering::Acquire) {
+            self.settle();
         }
         Ok(())
     }

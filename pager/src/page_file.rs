@@ -1,28 +1,49 @@
-//! One database file: bytes at places, and a promise about failures.
+//! One database file: bytes at places, and promises about failures and rot.
 //!
 //! The file is an ordinary SQLite database; page `n` (counted from 1) lies at `(n - 1) · page size`. It is read by
 //! the SQL engine and by snapshots, and written by checkpoints only: what is committed but not yet checkpointed
 //! stands in the log. So a torn or lost write here costs nothing, as long as the checkpoint that made it is
-//! repeated, and that is what [`CheckpointMark`](crate::CheckpointMark) is for.
+//! repeated, and that is what [`CheckpointMark`] is for.
 //!
-//! What it promises: after [`sync`](PageFile::sync) returned, everything written before is durable. A failed write
-//! or sync *latches*: the system may have dropped the pages that it could not write and call the next sync a success,
-//! so no later one is believed. Reading goes on. No lock is taken on the file; the data directory has one.
+//! There are two ways to open one. [`PageFile::open`] gives the bare file. [`PageFile::open_checked`] adds the
+//! [sums](crate::sums) of its pages, kept beside it: every write notes them, and every read compares.
+//!
+//! What it promises:
+//!
+//! - After [`sync`](PageFile::sync) returned, everything written before is durable, with its sums.
+//! - A failed write or sync *latches*: the system may have dropped the pages that it could not write and call the next
+//!   sync a success, so no later one is believed. Reading goes on. The exception is a write for which there was no room:
+//!   nothing that was promised is lost by it, and it may be tried again, and succeeds once there is.
+//! - A checked read gives what was written, or an error with a [`Rot`](crate::Rot) inside. While a checkpoint that a crash interrupted
+//!   has not been repeated, a page that differs proves nothing, and is given as it is.
+//!
+//! A reader never waits for a writer, unless it has met the page that is being written. No lock is taken on the file;
+//! the data directory has one.
 
-use std::fs::{File, OpenOptions};
+mod checked;
+mod transaction;
+
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use crate::directory;
+use ferrolite_wal::backend::BackendFile;
+
+use crate::directory::Directory;
 use crate::error::Error;
+use crate::mark::CheckpointMark;
+use checked::Checked;
+
+pub use checked::{CheckedPage, Repaired};
+pub use transaction::{write_transaction, write_transaction_at};
 
 /// A database file, open for reading and writing by any number of threads.
 #[derive(Debug)]
 pub struct PageFile {
     path: PathBuf,
-    file: File,
+    file: Arc<dyn BackendFile>,
+    /// The sums, of a file that has them.
+    checked: Option<Checked>,
     /// One sync at a time: the system reports a lost page to one of two concurrent syncs only.
     syncing: Mutex<()>,
     /// The first failure of a write, truncation or sync; from then on the only answer to these.
@@ -52,31 +73,70 @@ impl From<&Failure> for io::Error {
 }
 
 impl PageFile {
-    /// Opens the file; if there is none, makes an empty one whose name is durable on return.
+    /// Opens the file without sums; if there is none, makes an empty one whose name is durable on return.
     ///
     /// # Errors
-    /// [`Error::Io`] when the file cannot be opened or made.
+    /// [`Error::Io`] when the file cannot be opened or made; [`Error::Refused`] for a path that names no file.
     pub fn open(path: &Path) -> Result<PageFile, Error> {
-        let mut options = OpenOptions::new();
-        options.read(true).write(true);
-        let file = match options.open(path) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                let file = options
-                    .create(true)
-                    .truncate(false)
-                    .open(path)
-                    .map_err(|e| Error::io("create", path, e))?;
-                directory::sync_parent(path)?;
+        let (directory, name) = split(path)?;
+        PageFile::open_in(&directory, name)
+    }
+
+    /// [`open`](PageFile::open) of the file `name` in `directory`.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_in(directory: &Directory, name: &str) -> Result<PageFile, Error> {
+        let file = match directory.open(name, false)? {
+            Some(file) => file,
+            None => {
+                let file = directory.create(name)?;
+                directory.sync()?;
                 file
             }
-            opened => opened.map_err(|e| Error::io("open", path, e))?,
         };
-        Ok(PageFile {
-            path: path.to_path_buf(),
+        Ok(PageFile::new(directory.path_of(name), file, None))
+    }
+
+    /// Opens the file with the sums beside it, for pages of `page_size` bytes. What is not there is made, and its name
+    /// durable on return. `mark` is that of the node's checkpoints: it says when a difference is rot, and is the
+    /// log index of pages that are written without one.
+    ///
+    /// # Errors
+    /// [`Error::Io`]; [`Error::NewerFormat`] for sums that a newer program wrote; [`Error::Damaged`] for sums of pages
+    /// of another size; [`Error::Refused`] for a page size that SQLite does not have.
+    pub fn open_checked(
+        path: &Path,
+        page_size: u32,
+        mark: Arc<CheckpointMark>,
+    ) -> Result<PageFile, Error> {
+        let (directory, name) = split(path)?;
+        PageFile::open_checked_in(&directory, name, page_size, mark)
+    }
+
+    /// [`open_checked`](PageFile::open_checked) of the file `name` in `directory`.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_checked_in(
+        directory: &Directory,
+        name: &str,
+        page_size: u32,
+        mark: Arc<CheckpointMark>,
+    ) -> Result<PageFile, Error> {
+        let (file, checked) = Checked::open(directory, name, page_size, mark)?;
+        let path = directory.path_of(name);
+        Ok(PageFile::new(path, file, Some(checked)))
+    }
+
+    fn new(path: PathBuf, file: Arc<dyn BackendFile>, checked: Option<Checked>) -> PageFile {
+        PageFile {
+            path,
             file,
+            checked,
             syncing: Mutex::new(()),
             failed: OnceLock::new(),
-        })
+        }
     }
 
     /// Where the file was when it was opened.
@@ -85,32 +145,46 @@ impl PageFile {
         &self.path
     }
 
-    /// Reads at byte `pos` until `buf` is full or the file ends, and returns how many bytes were read.
+    /// Reads at byte `pos` until `buf` is full or the file ends, and returns how many bytes were read. Of a checked file,
+    /// every page of which a part is read is compared whole.
     ///
     /// # Errors
-    /// The system's error, with the path.
+    /// The system's error, with the path; [`io::ErrorKind::InvalidData`] with a [`Rot`](crate::Rot) inside for a page that is not
+    /// what was written.
     pub fn read_at(&self, pos: u64, buf: &mut [u8]) -> io::Result<usize> {
-        read_up_to(&self.file, pos, buf).map_err(|e| self.named("read", e))
+        match &self.checked {
+            None => self.read_raw(pos, buf),
+            Some(checked) => checked.read_at(self, pos, buf),
+        }
     }
 
-    /// Writes all of `buf` at byte `pos`. The file grows as needed; a hole reads as zeros.
+    /// Writes all of `buf` at byte `pos`. The file grows as needed; a hole reads as zeros. In a checked file, pages that are
+    /// written so count as of the mark's target.
     ///
     /// # Errors
     /// The system's error, with the path; then any part of `buf` may have been written, and every later write,
-    /// truncation and sync fails in the same way.
+    /// truncation and sync fails in the same way, unless there was only no room.
     pub fn write_at(&self, pos: u64, buf: &[u8]) -> io::Result<()> {
-        self.check()?;
-        self.latch("write", self.file.write_all_at(buf, pos))
+        match &self.checked {
+            None => self.write_raw(pos, buf),
+            Some(checked) => checked.write_at(self, pos, buf, checked.target()),
+        }
     }
 
-    /// Makes all that was written durable.
+    /// Makes all that was written durable, and then the sums of it.
     ///
     /// # Errors
-    /// The system's error, with the path; then every later write, truncation and sync fails in the same way.
+    /// The system's error, with the path; then every later write, truncation and sync fails in the same way, unless
+    /// there was only no room for the sums.
     pub fn sync(&self) -> io::Result<()> {
         let _one_at_a_time = self.syncing.lock().unwrap_or_else(PoisonError::into_inner);
         self.check()?;
-        self.latch("sync", self.file.sync_data())?;
+        self.latch_all("sync", self.file.sync())?;
+        if let Some(checked) = &self.checked
+            && let Some(sums) = self.latch("write sums", checked.flush())?
+        {
+            self.latch_all("sync sums", sums.sync())?;
+        }
         // A write that failed meanwhile may have been one that this caller counts on.
         self.check()
     }
@@ -121,17 +195,32 @@ impl PageFile {
     /// The system's error, with the path.
     #[allow(clippy::len_without_is_empty)] // an empty file is nothing special
     pub fn len(&self) -> io::Result<u64> {
-        self.file
-            .metadata()
-            .map(|m| m.len())
-            .map_err(|e| self.named("measure", e))
+        self.file.len().map_err(|e| self.named("measure", e))
     }
 
     /// Cuts the file, or extends it with zeros, to `len` bytes.
     ///
     /// # Errors
-    /// The system's error, with the path; then every later write, truncation and sync fails in the same way.
+    /// As [`write_at`](PageFile::write_at).
     pub fn truncate(&self, len: u64) -> io::Result<()> {
+        match &self.checked {
+            None => self.truncate_raw(len),
+            Some(checked) => checked.truncate(self, len),
+        }
+    }
+
+    fn read_raw(&self, pos: u64, buf: &mut [u8]) -> io::Result<usize> {
+        self.file
+            .read_at(pos, buf)
+            .map_err(|e| self.named("read", e))
+    }
+
+    fn write_raw(&self, pos: u64, buf: &[u8]) -> io::Result<()> {
+        self.check()?;
+        self.latch("write", self.file.write_at(pos, buf))
+    }
+
+    fn truncate_raw(&self, len: u64) -> io::Result<()> {
         self.check()?;
         self.latch("truncate", self.file.set_len(len))
     }
@@ -149,7 +238,24 @@ impl PageFile {
             .map_or(Ok(()), |failure| Err(failure.into()))
     }
 
-    fn latch(&self, operation: &str, result: io::Result<()>) -> io::Result<()> {
+    /// Remembers a failure, unless it is that there is no room: a write that found none has lost nothing of what was
+    /// written before.
+    fn latch<T>(&self, operation: &str, result: io::Result<T>) -> io::Result<T> {
+        match result {
+            Err(e)
+                if matches!(
+                    e.kind(),
+                    io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+                ) =>
+            {
+                Err(self.named(operation, e))
+            }
+            result => self.latch_all(operation, result),
+        }
+    }
+
+    /// Remembers a failure of any kind: a sync that says there is no room has dropped what it should have written.
+    fn latch_all<T>(&self, operation: &str, result: io::Result<T>) -> io::Result<T> {
         result.map_err(|e| {
             let error = Failure(Arc::new(self.named(operation, e)));
             self.failed.get_or_init(|| error).into()
@@ -157,67 +263,18 @@ impl PageFile {
     }
 }
 
-/// Reads at `pos` until `buf` is full or the file ends.
-pub(crate) fn read_up_to(file: &File, pos: u64, buf: &mut [u8]) -> io::Result<usize> {
-    let mut done = 0;
-    while let Some(rest) = buf.get_mut(done..).filter(|rest| !rest.is_empty()) {
-        match file.read_at(rest, pos.saturating_add(done as u64)) {
-            Ok(0) => break,
-            Ok(n) => done += n,
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
-        }
-    }
-    Ok(done)
-}
-
-/// Carries a committed transaction into the file: page images to their places, and the length that the database has
-/// after it, `db_size` in pages. It does not sync. Repeating it, or a run of transactions in order, is harmless.
-///
-/// Of a page that comes more than once the last image counts. Images past `db_size` are left out: a transaction that
-/// shrinks the database may have written them before.
-///
-/// # Errors
-/// [`io::ErrorKind::InvalidInput`] for a page size that SQLite does not have, an image of another size, page 0, or
-/// `db_size` 0, which marks a transaction that is not committed; otherwise the file's error.
-pub fn write_transaction<'a>(
-    file: &PageFile,
-    page_size: u32,
-    pages: impl Iterator<Item = (u32, &'a [u8])>,
-    db_size: u32,
-) -> io::Result<()> {
-    let refuse = |reason: &str| {
-        io::Error::new(
-            io::ErrorKind::InvalidInput,
-            format!("{}: {reason}", file.path.display()),
-        )
-    };
-    if !is_page_size(page_size) {
-        return Err(refuse("no page size of SQLite"));
-    }
-    if db_size == 0 {
-        return Err(refuse(
-            "the transaction is not committed: its database size is 0",
-        ));
-    }
-    for (page_no, image) in pages {
-        if image.len() != page_size as usize {
-            return Err(refuse("a page image is not as long as a page"));
-        }
-        let before = page_no
-            .checked_sub(1)
-            .ok_or_else(|| refuse("there is no page 0"))?;
-        if page_no <= db_size {
-            file.write_at(u64::from(before) * u64::from(page_size), image)?;
-        }
-    }
-    let len = u64::from(db_size) * u64::from(page_size);
-    // SQLite believes the size in the header and calls a shorter file damaged, although the last pages may be free
-    // ones that were never written.
-    if file.len()? != len {
-        file.truncate(len)?;
-    }
-    Ok(())
+/// The directory of a file, and the name in it.
+fn split(path: &Path) -> Result<(Directory, &str), Error> {
+    let name = path
+        .file_name()
+        .and_then(|name| name.to_str())
+        .ok_or(Error::Refused {
+            reason: "the path names no file, or one that is no UTF-8",
+        })?;
+    let parent = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty());
+    Ok((Directory::at(parent.unwrap_or(Path::new("."))), name))
 }
 
 /// Whether SQLite has pages of that many bytes (file format, section 1.3.2).
@@ -226,102 +283,4 @@ pub(crate) fn is_page_size(bytes: u32) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::indexing_slicing,
-        clippy::cast_possible_truncation
-    )]
-
-    use super::*;
-
-    fn open(dir: &tempfile::TempDir) -> PageFile {
-        PageFile::open(&dir.path().join("a.sqlite")).unwrap()
-    }
-
-    /// Reads tell how much there was; a file keeps its bytes over a reopening.
-    #[test]
-    fn reads_what_was_written() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = open(&dir);
-        assert_eq!(file.len().unwrap(), 0);
-        file.write_at(10, b"abc").unwrap();
-        file.sync().unwrap();
-        drop(file);
-        let file = open(&dir);
-        let mut buf = [9; 8];
-        assert_eq!(file.read_at(8, &mut buf).unwrap(), 5);
-        assert_eq!(&buf, b"\0\0abc\x09\x09\x09");
-        assert_eq!(file.read_at(1 << 40, &mut buf).unwrap(), 0);
-        file.truncate(11).unwrap();
-        assert_eq!(file.read_at(10, &mut buf).unwrap(), 1);
-        assert!(
-            PageFile::open(&dir.path().join("none/a.sqlite"))
-                .unwrap_err()
-                .is_io()
-        );
-    }
-
-    /// After a failure nothing is promised any more, although the system would: reads go on, all else repeats the
-    /// first error.
-    #[cfg(target_os = "linux")]
-    #[test]
-    fn a_failure_latches() {
-        let file = PageFile::open(Path::new("/dev/full")).unwrap();
-        let first = file.write_at(0, b"x").unwrap_err();
-        assert_eq!(first.kind(), io::ErrorKind::StorageFull);
-        assert!(first.to_string().contains("/dev/full"), "{first}");
-        for later in [file.sync(), file.write_at(0, b""), file.truncate(0)] {
-            let later = later.unwrap_err();
-            assert_eq!(later.kind(), first.kind());
-            assert_eq!(later.to_string(), first.to_string());
-        }
-        assert_eq!(file.read_at(0, &mut [1; 4]).unwrap(), 4);
-    }
-
-    /// A transaction leaves exactly its pages and its length, and can be repeated.
-    #[test]
-    fn transactions_leave_pages_and_length() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = open(&dir);
-        let page = |byte: u8| vec![byte; 512];
-        let (one, two, three) = (page(1), page(2), page(3));
-        for _ in 0..2 {
-            let grown = [(2, two.as_slice()), (1, &one), (5, &one), (2, &three)];
-            write_transaction(&file, 512, grown.into_iter(), 7).unwrap();
-            let mut buf = vec![9; 8 * 512];
-            assert_eq!(file.read_at(0, &mut buf).unwrap(), 7 * 512);
-            for (n, byte) in [1, 3, 0, 0, 1, 0, 0].into_iter().enumerate() {
-                assert_eq!(buf[n * 512..(n + 1) * 512], page(byte), "page {}", n + 1);
-            }
-            // Page 3 was written and then cut off by the same transaction.
-            let shrunk = [(3, three.as_slice()), (2, &two)];
-            write_transaction(&file, 512, shrunk.into_iter(), 2).unwrap();
-            assert_eq!(file.read_at(0, &mut buf).unwrap(), 2 * 512);
-            assert_eq!(buf[512..1024], page(2));
-        }
-    }
-
-    /// What no committed transaction of SQLite says is refused before it does harm.
-    #[test]
-    fn impossible_transactions_are_refused() {
-        let dir = tempfile::tempdir().unwrap();
-        let file = open(&dir);
-        let page = [0; 512];
-        for (page_size, page_no, db_size, len) in [
-            (512, 0, 1, 512),
-            (512, 1, 0, 512),
-            (512, 1, 1, 511),
-            (0, 1, 1, 0),
-            (500, 1, 1, 500),
-            (1 << 17, 1, 1, 512),
-        ] {
-            let pages = [(page_no, &page[..len])];
-            let error =
-                write_transaction(&file, page_size, pages.into_iter(), db_size).unwrap_err();
-            assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{error}");
-        }
-        assert_eq!(file.len().unwrap(), 0);
-        file.write_at(0, &page).unwrap(); // and nothing latched
-    }
-}
+mod tests;

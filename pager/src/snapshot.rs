@@ -65,6 +65,8 @@ mod sink;
 mod source;
 
 pub use format::{MAX_DATABASES, STREAM_VERSION};
-pub use install::{MAX_META_BYTES, PendingInstall, discard, pending_install};
+pub use install::{
+    MAX_META_BYTES, PendingInstall, discard, discard_in, pending_install, pending_install_in,
+};
 pub use sink::SnapshotSink;
 pub use source::SnapshotSource;

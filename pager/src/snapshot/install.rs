@@ -15,16 +15,15 @@
 //! repeated too.
 
 use std::collections::HashSet;
-use std::fs::{self, File};
-use std::io::{Read, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::format::{Database, MAX_DATABASES};
 use crate::bytes::{self, Reader};
-use crate::directory;
+use crate::directory::Directory;
 use crate::error::Error;
 use crate::naming;
 use crate::page_file::is_page_size;
+use crate::sums::SUMS_SUFFIX;
 
 /// First bytes of the file `complete`.
 const MAGIC: [u8; 8] = *b"FERRINST";
@@ -37,9 +36,9 @@ const COMPLETE_NEW: &str = "complete.new";
 /// Most bytes of the caller's own.
 pub const MAX_META_BYTES: usize = 16 << 20;
 /// Most bytes of `complete`: what is longer was not written by this program.
-const MAX_COMPLETE_BYTES: u64 = 64 << 20;
-/// What SQLite may have left beside a database file, and must not find beside another one.
-const BESIDE: [&str; 3] = ["-wal", "-shm", "-journal"];
+const MAX_COMPLETE_BYTES: usize = 64 << 20;
+/// What SQLite, and the sums, may have left beside a database file, and must not find beside another one.
+const BESIDE: [&str; 4] = ["-wal", "-shm", "-journal", SUMS_SUFFIX];
 
 /// What the file `complete` holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,15 +51,15 @@ pub(super) struct Complete {
 
 impl Complete {
     /// Writes the file; on return the decision is durable.
-    pub(super) fn save(&self, dir: &Path) -> Result<(), Error> {
+    pub(super) fn save(&self, directory: &Directory) -> Result<(), Error> {
         let bytes = self.encode()?;
-        let new = dir.join(COMPLETE_NEW);
-        File::create(&new)
-            .and_then(|mut file| file.write_all(&bytes).and_then(|()| file.sync_all()))
-            .map_err(|e| Error::io("write", &new, e))?;
-        let complete = dir.join(COMPLETE);
-        fs::rename(&new, &complete).map_err(|e| Error::io("rename to", &complete, e))?;
-        directory::sync(dir)
+        let file = directory.create(COMPLETE_NEW)?;
+        file.set_len(0)
+            .and_then(|()| file.write_at(0, &bytes))
+            .and_then(|()| file.sync())
+            .map_err(|e| Error::io("write", &directory.path_of(COMPLETE_NEW), e))?;
+        directory.rename(COMPLETE_NEW, COMPLETE)?;
+        directory.sync()
     }
 
     fn encode(&self) -> Result<Vec<u8>, Error> {
@@ -140,7 +139,7 @@ impl Complete {
 /// A snapshot that came whole and has to be installed. See [`apply`](PendingInstall::apply).
 #[derive(Debug)]
 pub struct PendingInstall {
-    directory: PathBuf,
+    directory: Directory,
     complete: Complete,
 }
 
@@ -149,22 +148,30 @@ pub struct PendingInstall {
 /// # Errors
 /// [`Error::Damaged`] when there is one that cannot be read; [`Error::NewerFormat`]; [`Error::Io`].
 pub fn pending_install(dir: &Path) -> Result<Option<PendingInstall>, Error> {
-    let path = dir.join(COMPLETE);
-    let file = match File::open(&path) {
-        Ok(file) => file,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(Error::io("open", &path, e)),
+    pending_install_in(&Directory::at(dir))
+}
+
+/// [`pending_install`] in a directory that need not be real.
+///
+/// # Errors
+/// As there.
+pub fn pending_install_in(directory: &Directory) -> Result<Option<PendingInstall>, Error> {
+    let path = directory.path_of(COMPLETE);
+    let Some(file) = directory.open(COMPLETE, false)? else {
+        return Ok(None);
     };
-    let mut bytes = Vec::new();
-    file.take(MAX_COMPLETE_BYTES + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|e| Error::io("read", &path, e))?;
-    if bytes.len() as u64 > MAX_COMPLETE_BYTES {
-        return Err(Error::damaged(&path, "it is too long"));
-    }
+    let failed = |e| Error::io("read", &path, e);
+    let len = file.len().map_err(failed)?;
+    let len = usize::try_from(len)
+        .ok()
+        .filter(|len| *len <= MAX_COMPLETE_BYTES)
+        .ok_or_else(|| Error::damaged(&path, "it is too long"))?;
+    let mut bytes = vec![0; len];
+    let read = file.read_at(0, &mut bytes).map_err(failed)?;
+    bytes.truncate(read);
     let complete = Complete::decode(&path, &bytes)?;
     Ok(Some(PendingInstall {
-        directory: dir.to_path_buf(),
+        directory: directory.clone(),
         complete,
     }))
 }
@@ -174,12 +181,20 @@ pub fn pending_install(dir: &Path) -> Result<Option<PendingInstall>, Error> {
 /// # Errors
 /// [`Error::InstallPending`] when the snapshot in it is complete; [`Error::Io`].
 pub fn discard(dir: &Path) -> Result<(), Error> {
-    if directory::exists(&dir.join(COMPLETE))? {
+    discard_in(&Directory::at(dir))
+}
+
+/// [`discard`] in a directory that need not be real.
+///
+/// # Errors
+/// As there.
+pub fn discard_in(directory: &Directory) -> Result<(), Error> {
+    if directory.open(COMPLETE, false)?.is_some() {
         return Err(Error::InstallPending {
-            path: dir.display().to_string(),
+            path: directory.path().display().to_string(),
         });
     }
-    directory::remove_all(dir)
+    directory.remove_all()
 }
 
 impl PendingInstall {
@@ -216,37 +231,44 @@ impl PendingInstall {
     /// [`Error::Damaged`] when a file of the snapshot is not what was written, before anything is moved;
     /// [`Error::Io`], after which it may be tried again.
     pub fn apply(&self, databases_dir: &Path) -> Result<(), Error> {
+        self.apply_in(&Directory::at(databases_dir))
+    }
+
+    /// [`apply`](PendingInstall::apply) to a directory that need not be real.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn apply_in(&self, databases: &Directory) -> Result<(), Error> {
         let mut moves = Vec::new();
         let mut wanted = HashSet::new();
         for database in &self.complete.databases {
             let file = naming::file_name(&database.name)?;
-            let (from, to) = (self.directory.join(&file), databases_dir.join(&file));
-            match fs::metadata(&from) {
-                Ok(metadata) => {
-                    let len = u64::from(database.pages) * u64::from(self.complete.page_size);
-                    if metadata.len() != len {
-                        return Err(Error::damaged(&from, "its length is not what was written"));
+            match self.directory.len_of(&file)? {
+                Some(len) => {
+                    if len != u64::from(database.pages) * u64::from(self.complete.page_size) {
+                        let path = self.directory.path_of(&file);
+                        return Err(Error::damaged(&path, "its length is not what was written"));
                     }
-                    moves.push((from, to));
+                    moves.push(file.clone());
                 }
                 // Moved before a crash.
-                Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-                    if !directory::exists(&to)? {
-                        return Err(Error::damaged(&from, "it is gone"));
+                None => {
+                    if databases.open(&file, false)?.is_none() {
+                        let path = self.directory.path_of(&file);
+                        return Err(Error::damaged(&path, "it is gone"));
                     }
                 }
-                Err(e) => return Err(Error::io("look at", &from, e)),
             }
             wanted.insert(file);
         }
         // All of them each time: a crash may have kept any of the removals, and lost the others.
-        remove_others(databases_dir, &wanted)?;
-        for (from, to) in &moves {
-            fs::rename(from, to).map_err(|e| Error::io("rename to", to, e))?;
+        remove_others(databases, &wanted)?;
+        for file in &moves {
+            self.directory.move_to(databases, file)?;
         }
         // The new names before the old ones go: a crash between the two must not lose a file.
-        directory::sync(databases_dir)?;
-        directory::sync(&self.directory)
+        databases.sync()?;
+        self.directory.sync()
     }
 
     /// Forgets the decision: the snapshot is installed, and its directory is removed.
@@ -256,28 +278,25 @@ impl PendingInstall {
     /// decision again, or the rest of the directory for [`discard`].
     pub fn clear(self) -> Result<(), Error> {
         for database in &self.complete.databases {
-            if directory::exists(&self.directory.join(naming::file_name(&database.name)?))? {
-                let path = self.directory.display().to_string();
+            let file = naming::file_name(&database.name)?;
+            if self.directory.open(&file, false)?.is_some() {
+                let path = self.directory.path().display().to_string();
                 return Err(Error::NotApplied { path });
             }
         }
-        directory::remove_file(&self.directory.join(COMPLETE))?;
-        directory::sync(&self.directory)?;
-        directory::remove_all(&self.directory)
+        self.directory.remove(COMPLETE)?;
+        self.directory.sync()?;
+        self.directory.remove_all()
     }
 }
 
-/// Removes the databases in `dir` that are not `wanted`, and what SQLite left beside any database.
-fn remove_others(dir: &Path, wanted: &HashSet<String>) -> Result<(), Error> {
-    let listed = |e| Error::io("list", dir, e);
-    for entry in fs::read_dir(dir).map_err(listed)? {
-        let Ok(file) = entry.map_err(listed)?.file_name().into_string() else {
-            continue; // no name of ours
-        };
+/// Removes the databases in `databases` that are not `wanted`, and what SQLite left beside any database.
+fn remove_others(databases: &Directory, wanted: &HashSet<String>) -> Result<(), Error> {
+    for file in databases.list()? {
         let beside = BESIDE.iter().find_map(|suffix| file.strip_suffix(suffix));
         let is_database = naming::database_name(beside.unwrap_or(&file)).is_some();
         if is_database && (beside.is_some() || !wanted.contains(&file)) {
-            directory::remove_file(&dir.join(&file))?;
+            databases.remove(&file)?;
         }
     }
     Ok(())

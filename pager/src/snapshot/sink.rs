@@ -1,14 +1,15 @@
 //! The receiving side: a stream, checked and written to files aside.
 
 use std::collections::HashSet;
-use std::fs::{File, OpenOptions};
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use ferrolite_wal::backend::BackendFile;
 
 use super::format::{Database, Head, page_checksum, page_record_bytes, total_bytes};
 use super::install::{self, Complete};
 use crate::bytes::Reader;
-use crate::directory;
+use crate::directory::Directory;
 use crate::error::Error;
 use crate::naming;
 
@@ -18,7 +19,7 @@ use crate::naming;
 /// [`discard`](super::discard) or the next [`begin`](SnapshotSink::begin) removes them.
 #[derive(Debug)]
 pub struct SnapshotSink {
-    directory: PathBuf,
+    directory: Directory,
     id: u64,
     /// Bytes of the stream that came and were good.
     offset: u64,
@@ -37,7 +38,7 @@ pub struct SnapshotSink {
 #[derive(Debug)]
 struct Current {
     ordinal: u32,
-    file: File,
+    file: Arc<dyn BackendFile>,
     path: PathBuf,
     pages: u32,
     /// The page that comes next.
@@ -51,10 +52,18 @@ impl SnapshotSink {
     /// # Errors
     /// [`Error::InstallPending`] when a complete snapshot waits there; [`Error::Io`].
     pub fn begin(dir: &Path, id: u64) -> Result<SnapshotSink, Error> {
-        install::discard(dir)?;
-        directory::make(dir)?;
+        SnapshotSink::begin_in(&Directory::at(dir), id)
+    }
+
+    /// [`begin`](SnapshotSink::begin) in a directory that need not be real.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn begin_in(directory: &Directory, id: u64) -> Result<SnapshotSink, Error> {
+        install::discard_in(directory)?;
+        directory.make()?;
         Ok(SnapshotSink {
-            directory: dir.to_path_buf(),
+            directory: directory.clone(),
             id,
             offset: 0,
             head: None,
@@ -176,18 +185,14 @@ impl SnapshotSink {
         if let Some(filled) = self.current.take() {
             filled
                 .file
-                .sync_all()
+                .sync()
                 .map_err(|e| Error::io("sync", &filled.path, e))?;
             ordinal = filled.ordinal + 1;
         }
         while let Some(database) = self.databases.get(ordinal as usize) {
-            let path = self.directory.join(naming::file_name(&database.name)?);
-            let file = OpenOptions::new()
-                .write(true)
-                .create(true)
-                .truncate(true)
-                .open(&path)
-                .map_err(|e| Error::io("create", &path, e))?;
+            let name = naming::file_name(&database.name)?;
+            let path = self.directory.path_of(&name);
+            let file = self.directory.create(&name)?;
             if database.pages > 0 {
                 let pages = database.pages;
                 self.current = Some(Current {
@@ -199,7 +204,7 @@ impl SnapshotSink {
                 });
                 return Ok(());
             }
-            file.sync_all().map_err(|e| Error::io("sync", &path, e))?;
+            file.sync().map_err(|e| Error::io("sync", &path, e))?;
             ordinal += 1;
         }
         Ok(())
@@ -223,7 +228,7 @@ impl SnapshotSink {
             });
         };
         // Every file was synced when its last page came; their names were not.
-        directory::sync(&self.directory)?;
+        self.directory.sync()?;
         let complete = Complete {
             id: self.id,
             page_size: head.page_size,
@@ -275,7 +280,7 @@ impl Current {
         }
         let position = u64::from(first - 1) * u64::from(page_size);
         self.file
-            .write_all_at(&run, position)
+            .write_at(position, &run)
             .map_err(|e| Error::io("write", &self.path, e))?;
         match bad {
             None => Ok(()),

@@ -4,8 +4,11 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use ferrolite_wal::backend::BackendFile;
+
+use crate::directory::RealFile;
 use crate::error::Error;
-use crate::page_file::{PageFile, read_up_to};
+use crate::page_file::PageFile;
 
 /// Bytes that can be validated: a path, a [`PageFile`], or a slice.
 pub trait Source: sealed::Open {}
@@ -22,7 +25,7 @@ pub struct Opened<'a> {
 
 #[derive(Debug)]
 enum Bytes<'a> {
-    File(File),
+    File(RealFile),
     PageFile(&'a PageFile),
     Slice(&'a [u8]),
 }
@@ -34,7 +37,7 @@ impl Opened<'_> {
 
     pub(super) fn len(&self) -> Result<u64, Error> {
         let result = match &self.bytes {
-            Bytes::File(file) => file.metadata().map(|metadata| metadata.len()),
+            Bytes::File(file) => file.len(),
             Bytes::PageFile(file) => file.len(),
             Bytes::Slice(bytes) => Ok(bytes.len() as u64),
         };
@@ -44,7 +47,7 @@ impl Opened<'_> {
     /// Reads at `position` until `buf` is full or the bytes end, and returns how many were read.
     pub(super) fn read_at(&self, position: u64, buf: &mut [u8]) -> Result<usize, Error> {
         let result = match &self.bytes {
-            Bytes::File(file) => read_up_to(file, position, buf),
+            Bytes::File(file) => file.read_at(position, buf),
             Bytes::PageFile(file) => file.read_at(position, buf),
             Bytes::Slice(bytes) => {
                 let rest = usize::try_from(position)
@@ -82,7 +85,7 @@ impl sealed::Open for Path {
     fn open(&self) -> Result<Opened<'_>, Error> {
         let file = File::open(self).map_err(|e| Error::io("open", self, e))?;
         Ok(Opened {
-            bytes: Bytes::File(file),
+            bytes: Bytes::File(RealFile(file)),
             path: self.to_path_buf(),
         })
     }
