@@ -31,9 +31,26 @@ impl Directory {
     #[must_use]
     pub fn at(path: &Path) -> Directory {
         Directory {
-            backend: Arc::new(RealDirectory(path.to_path_buf())),
+            backend: Arc::new(RealDirectory {
+                path: path.to_path_buf(),
+                is_read_only: false,
+            }),
             path: path.to_path_buf(),
             is_real: true,
+            prefix: String::new(),
+        }
+    }
+
+    /// The real directory `path`, of which nothing can be changed.
+    #[must_use]
+    pub fn read_only(path: &Path) -> Directory {
+        Directory {
+            backend: Arc::new(RealDirectory {
+                path: path.to_path_buf(),
+                is_read_only: true,
+            }),
+            path: path.to_path_buf(),
+            is_real: false,
             prefix: String::new(),
         }
     }
@@ -60,6 +77,10 @@ impl Directory {
             prefix: format!("{}{name}/", self.prefix),
             ..self.clone()
         }
+    }
+
+    pub(crate) fn backend(&self) -> &dyn Backend {
+        self.backend.as_ref()
     }
 
     /// Where it is.
@@ -198,12 +219,25 @@ fn sync_parent(path: &Path) -> Result<(), Error> {
 
 /// A directory of the system, without a lock: the data directory as a whole has one.
 #[derive(Debug)]
-struct RealDirectory(PathBuf);
+struct RealDirectory {
+    path: PathBuf,
+    is_read_only: bool,
+}
+
+impl RealDirectory {
+    fn check(&self) -> io::Result<()> {
+        if self.is_read_only {
+            Err(io::ErrorKind::ReadOnlyFilesystem.into())
+        } else {
+            Ok(())
+        }
+    }
+}
 
 impl Backend for RealDirectory {
     fn list(&self) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
-        for entry in fs::read_dir(&self.0)? {
+        for entry in fs::read_dir(&self.path)? {
             // A name that is no UTF-8 is none of ours.
             names.extend(entry?.file_name().into_string());
         }
@@ -211,25 +245,30 @@ impl Backend for RealDirectory {
     }
 
     fn open(&self, name: &str, create: bool) -> io::Result<Arc<dyn BackendFile>> {
+        if create {
+            self.check()?;
+        }
         let file = OpenOptions::new()
             .read(true)
-            .write(true)
+            .write(!self.is_read_only)
             .create(create)
             .truncate(false)
-            .open(self.0.join(name))?;
+            .open(self.path.join(name))?;
         Ok(Arc::new(RealFile(file)))
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        fs::rename(self.0.join(from), self.0.join(to))
+        self.check()?;
+        fs::rename(self.path.join(from), self.path.join(to))
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        fs::remove_file(self.0.join(name))
+        self.check()?;
+        fs::remove_file(self.path.join(name))
     }
 
     fn sync(&self) -> io::Result<()> {
-        File::open(&self.0)?.sync_all()
+        File::open(&self.path)?.sync_all()
     }
 }
 

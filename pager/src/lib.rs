@@ -14,6 +14,7 @@
 //! | [`scrub`] | looks for pages that have rotted |
 //! | [`snapshot`] | all databases as a stream, out of files in use, and installed by one decision |
 //! | [`validate`] | whether bytes are an SQLite database |
+//! | [`verify`] | what the files of a node that does not run are, and what of them is damaged |
 //!
 //! The crate knows neither Raft's roles nor SQL; it has no threads and no runtime of its own, and everything is
 //! `Send + Sync`. What it promises: a name that a client chose never leaves its directory; whatever a crash interrupts
@@ -52,6 +53,7 @@ pub mod scrub;
 pub mod snapshot;
 pub mod sums;
 pub mod validate;
+pub mod verify;
 
 pub use directory::Directory;
 pub use error::Error;

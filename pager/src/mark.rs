@@ -71,6 +71,13 @@ impl Value {
     }
 }
 
+fn nonsense() -> Error {
+    Error::Damaged {
+        path: KIND.name.to_owned(),
+        reason: "the indexes in it make no sense",
+    }
+}
+
 impl CheckpointMark {
     /// Opens the file `checkpoint` of `backend`, and makes it, with both indexes 0, if it is not there.
     ///
@@ -80,10 +87,7 @@ impl CheckpointMark {
     pub fn open(backend: &dyn Backend) -> Result<CheckpointMark, Error> {
         let (slots, value) = match SlotFile::open(backend, KIND)? {
             Some((slots, payload)) => {
-                let value = Value::decode(&payload).ok_or_else(|| Error::Damaged {
-                    path: KIND.name.to_owned(),
-                    reason: "the indexes in it make no sense",
-                })?;
+                let value = Value::decode(&payload).ok_or_else(nonsense)?;
                 (slots, value)
             }
             None => {
@@ -101,6 +105,18 @@ impl CheckpointMark {
             value: Mutex::new(value),
             interrupted: AtomicU64::new(interrupted),
         })
+    }
+
+    /// `done` and `target` as they stand in `backend`, where nothing is changed; `None` where there is no mark.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn peek(backend: &dyn Backend) -> Result<Option<(u64, u64)>, Error> {
+        let Some((_, payload)) = SlotFile::open(backend, KIND)? else {
+            return Ok(None);
+        };
+        let value = Value::decode(&payload).ok_or_else(nonsense)?;
+        Ok(Some((value.done, value.target)))
     }
 
     /// The log index up to which every committed entry is in the files, durably.

@@ -30,6 +30,7 @@
 
 mod block;
 mod cache;
+mod reader;
 
 use std::sync::Arc;
 
@@ -38,6 +39,7 @@ use ferrolite_wal::backend::BackendFile;
 pub(crate) use block::{BLOCK_BYTES, BLOCK_PAGES, Block, Identity};
 pub use cache::MAX_BLOCKS;
 pub(crate) use cache::Sums;
+pub(crate) use reader::SumsReader;
 
 use crate::bytes::{self, Reader};
 use crate::error::Error;

@@ -37,6 +37,7 @@ mod tree;
 use std::fmt;
 
 pub use header::Header;
+pub(crate) use source::OpenFile;
 pub use source::Source;
 pub use survey::MAX_PROBLEMS;
 

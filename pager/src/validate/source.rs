@@ -27,6 +27,7 @@ pub struct Opened<'a> {
 enum Bytes<'a> {
     File(RealFile),
     PageFile(&'a PageFile),
+    Open(&'a dyn BackendFile),
     Slice(&'a [u8]),
 }
 
@@ -39,6 +40,7 @@ impl Opened<'_> {
         let result = match &self.bytes {
             Bytes::File(file) => file.len(),
             Bytes::PageFile(file) => file.len(),
+            Bytes::Open(file) => file.len(),
             Bytes::Slice(bytes) => Ok(bytes.len() as u64),
         };
         result.map_err(|e| Error::io("measure", &self.path, e))
@@ -49,6 +51,7 @@ impl Opened<'_> {
         let result = match &self.bytes {
             Bytes::File(file) => file.read_at(position, buf),
             Bytes::PageFile(file) => file.read_at(position, buf),
+            Bytes::Open(file) => file.read_at(position, buf),
             Bytes::Slice(bytes) => {
                 let rest = usize::try_from(position)
                     .ok()
@@ -69,6 +72,29 @@ impl Opened<'_> {
             path: self.path.display().to_string(),
             reason: reason.into(),
         }
+    }
+}
+
+/// A file that is open already.
+#[derive(Debug)]
+pub(crate) struct OpenFile {
+    pub file: Arc<dyn BackendFile>,
+    /// Name for messages.
+    pub path: PathBuf,
+}
+
+impl OpenFile {
+    pub(crate) fn len(&self) -> Result<u64, Error> {
+        sealed::Open::open(self)?.len()
+    }
+}
+
+impl sealed::Open for OpenFile {
+    fn open(&self) -> Result<Opened<'_>, Error> {
+        Ok(Opened {
+            bytes: Bytes::Open(self.file.as_ref()),
+            path: self.path.clone(),
+        })
     }
 }
 
