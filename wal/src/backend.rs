@@ -14,7 +14,7 @@
 //!   [`sync`](Backend::sync) of the directory. A rename is atomic.
 //! - Two handles of one file see the same bytes; a handle stays good when its name is removed.
 //!
-//! [`DirBackend`] keeps real files, [`MemBackend`] keeps them in memory, and [`FaultBackend`] is a
+//! [`DirBackend`] keeps real files, [`ReadOnlyDir`] only looks at them, [`MemBackend`] keeps them in memory, and [`FaultBackend`] is a
 //! simulated disk that loses, tears and garbles what it is given, as a test wants it.
 
 use std::io;
@@ -23,10 +23,12 @@ use std::sync::Arc;
 mod dir;
 mod fault;
 mod mem;
+mod read_only;
 
 pub use dir::DirBackend;
 pub use fault::{FaultBackend, FaultKind, Operation, SECTOR_BYTES};
 pub use mem::MemBackend;
+pub use read_only::ReadOnlyDir;
 
 /// A flat directory of files.
 pub trait Backend: Send + Sync + std::fmt::Debug {

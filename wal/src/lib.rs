@@ -9,6 +9,7 @@
 //! |---|---|
 //! | [`backend`] | files and directories, real, in memory, or failing on purpose |
 //! | [`log`] | the log: append, sync, read, drop, recover |
+//! | [`inspect`] | what is on disk, read to the last byte, without changing it |
 //! | [`slot`] | a small value that survives crashes, on which votes and marks stand |
 //! | [`frames`] | a transaction as the payload of entries: its pages, in one part or several |
 //! | [`view`] | the log as the `-wal` file that an SQL engine believes in |
@@ -37,6 +38,7 @@ pub mod backend;
 mod bytes_le;
 pub mod error;
 pub mod frames;
+pub mod inspect;
 pub mod log;
 mod record;
 mod segment;

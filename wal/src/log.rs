@@ -40,6 +40,8 @@ mod append;
 mod assemble;
 mod begin;
 mod encode;
+mod headers;
+mod inspect;
 mod map;
 mod marks;
 mod read;
@@ -49,6 +51,7 @@ mod retention;
 mod scan;
 
 use append::Writer;
+pub(crate) use inspect::inspect;
 use map::Map;
 
 /// How a log is kept.

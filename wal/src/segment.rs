@@ -40,6 +40,8 @@ pub const FORMAT_VERSION: u32 = 1;
 pub(crate) const RECORDS_AT: u32 = 4096;
 /// Where the header's second copy stands.
 const SECOND_COPY_AT: usize = 2048;
+/// Where both copies of the header stand.
+pub(crate) const HEADER_COPIES_AT: [u32; 2] = [0, 2048];
 const MAGIC: [u8; 8] = *b"FLWALSEG";
 const HEADER_BYTES: usize = 92;
 /// No number, position, index or term that a log gets to is higher than this; so sums of them never overflow.
@@ -101,8 +103,8 @@ impl SegmentHeader {
 
     /// Reads the header from a segment's first 4096 bytes: from whichever copy is valid.
     pub fn decode(name: &str, block: &[u8]) -> Result<Option<SegmentHeader>, Error> {
-        for at in [0, SECOND_COPY_AT] {
-            let Some(copy) = slice(block, at, HEADER_BYTES) else {
+        for at in HEADER_COPIES_AT {
+            let Some(copy) = slice(block, at as usize, HEADER_BYTES) else {
                 continue;
             };
             let Some(version) = check_prefix(MAGIC, copy) else {
@@ -120,6 +122,12 @@ impl SegmentHeader {
             }
         }
         Ok(None)
+    }
+
+    /// One of the copies, if it is whole and of this program's version.
+    pub fn decode_copy(copy: &[u8]) -> Option<SegmentHeader> {
+        check_prefix(MAGIC, copy).filter(|version| *version <= FORMAT_VERSION)?;
+        decode_copy(copy)
     }
 }
 

@@ -21,6 +21,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::backend::{Backend, BackendFile};
 use crate::bytes_le::{get_u32, get_u64, slice};
 use crate::error::Error;
+use crate::inspect::{CopyReport, CopyState, SlotReport};
 
 /// Distance of the copies, and so the largest sector that a torn write or a rotten spot may take at once.
 const BLOCK_BYTES: u64 = 4096;
@@ -185,6 +186,40 @@ impl SlotFile {
             }
         }
     }
+}
+
+/// See [`crate::inspect::slot`].
+pub(crate) fn inspect(backend: &dyn Backend, kind: SlotKind) -> Result<Option<SlotReport>, Error> {
+    let file = match backend.open(kind.name, false) {
+        Ok(file) => file,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(Error::at("open", kind.name, e)),
+    };
+    let empty = CopyReport {
+        state: CopyState::Empty,
+        generation: None,
+    };
+    let mut report = SlotReport {
+        file: kind.name,
+        generation: None,
+        value: None,
+        copies: [empty; 4],
+    };
+    for (copy, block) in report.copies.iter_mut().zip(0..) {
+        let mut bytes = [0; COPY_BYTES];
+        if file.read_at(block * BLOCK_BYTES, &mut bytes).is_err() {
+            copy.state = CopyState::Unreadable;
+        } else if let Some((generation, payload)) = decode(kind, &bytes)? {
+            copy.state = CopyState::Valid;
+            copy.generation = Some(generation);
+            if report.generation.is_none_or(|newest| generation > newest) {
+                (report.generation, report.value) = (Some(generation), Some(payload));
+            }
+        } else if bytes != [0; COPY_BYTES] {
+            copy.state = CopyState::Damaged;
+        }
+    }
+    Ok(Some(report))
 }
 
 fn encode(kind: SlotKind, generation: u64, payload: &[u8]) -> Result<Vec<u8>, Error> {

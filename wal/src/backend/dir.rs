@@ -10,7 +10,7 @@ use super::{Backend, BackendFile};
 use crate::error::Error;
 
 /// Name of the file whose lock says that a live process has the directory.
-const LOCK_FILE: &str = "LOCK";
+pub(super) const LOCK_FILE: &str = "LOCK";
 
 /// Files of a directory, by positional reads and writes.
 ///
@@ -59,13 +59,9 @@ impl DirBackend {
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                // Whoever holds it wrote its process id there; it is only ever shown to a person.
-                let mut holder = String::new();
-                let read = Read::by_ref(&mut lock).take(32).read_to_string(&mut holder);
-                let process = read.ok().and_then(|_| holder.trim().parse().ok());
                 return Err(Error::InUse {
                     directory: path.display().to_string(),
-                    process,
+                    process: holder(&mut lock),
                 });
             }
             Err(TryLockError::Error(e)) => return Err(failed("lock", e)),
@@ -86,8 +82,7 @@ impl DirBackend {
     /// [`Error::NoPermission`] or [`Error::Io`] when it cannot be made; [`Error::Io`] for a name that is not one
     /// plain component.
     pub fn subdirectory(&self, name: &str) -> Result<DirBackend, Error> {
-        let path = self
-            .plain(name)
+        let path = plain(&self.path, name)
             .and_then(|path| make_directory(&path).map(|()| path))
             .map_err(|e| Error::at("make directory", name, e))?;
         Ok(DirBackend {
@@ -101,16 +96,56 @@ impl DirBackend {
     pub fn path(&self) -> &Path {
         &self.path
     }
+}
 
-    fn plain(&self, name: &str) -> io::Result<PathBuf> {
-        if name.is_empty() || name == "." || name == ".." || name.contains(['/', '\0']) {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                format!("{name:?} is no plain file name"),
-            ));
-        }
-        Ok(self.path.join(name))
+/// The process id that the holder of a lock wrote into its file; it is only ever shown to a person.
+pub(super) fn holder(lock: &mut File) -> Option<u32> {
+    let mut text = String::new();
+    let read = Read::by_ref(lock).take(32).read_to_string(&mut text);
+    read.ok().and_then(|_| text.trim().parse().ok())
+}
+
+/// Where the file or directory `name` is, if that is one plain component.
+pub(super) fn plain(directory: &Path, name: &str) -> io::Result<PathBuf> {
+    if name.is_empty() || name == "." || name == ".." || name.contains(['/', '\0']) {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            format!("{name:?} is no plain file name"),
+        ));
     }
+    Ok(directory.join(name))
+}
+
+/// Names of all plain files but the lock.
+pub(super) fn list(directory: &Path) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        if !entry.file_type()?.is_file() {
+            continue;
+        }
+        // A name that is no UTF-8 cannot be one of ours.
+        if let Ok(name) = entry.file_name().into_string()
+            && name != LOCK_FILE
+        {
+            names.push(name);
+        }
+    }
+    Ok(names)
+}
+
+/// Reads until `buf` is full or the file ends.
+pub(super) fn read_fully(file: &File, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+    let mut done = 0;
+    while let Some(rest) = buf.get_mut(done..).filter(|rest| !rest.is_empty()) {
+        match file.read_at(rest, offset + done as u64) {
+            Ok(0) => break,
+            Ok(n) => done += n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(done)
 }
 
 /// Makes `path` and makes its name durable. Parents that are missing too are made the same way.
@@ -134,24 +169,11 @@ fn make_directory(path: &Path) -> io::Result<()> {
 
 impl Backend for DirBackend {
     fn list(&self) -> io::Result<Vec<String>> {
-        let mut names = Vec::new();
-        for entry in fs::read_dir(&self.path)? {
-            let entry = entry?;
-            if !entry.file_type()?.is_file() {
-                continue;
-            }
-            // A name that is no UTF-8 cannot be one of ours.
-            if let Ok(name) = entry.file_name().into_string()
-                && name != LOCK_FILE
-            {
-                names.push(name);
-            }
-        }
-        Ok(names)
+        list(&self.path)
     }
 
     fn open(&self, name: &str, create: bool) -> io::Result<Arc<dyn BackendFile>> {
-        let path = self.plain(name)?;
+        let path = plain(&self.path, name)?;
         let file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -162,11 +184,11 @@ impl Backend for DirBackend {
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        fs::rename(self.plain(from)?, self.plain(to)?)
+        fs::rename(plain(&self.path, from)?, plain(&self.path, to)?)
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        fs::remove_file(self.plain(name)?)
+        fs::remove_file(plain(&self.path, name)?)
     }
 
     fn sync(&self) -> io::Result<()> {
@@ -185,16 +207,7 @@ impl BackendFile for DirFile {
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
-        let mut done = 0;
-        while let Some(rest) = buf.get_mut(done..).filter(|rest| !rest.is_empty()) {
-            match self.file.read_at(rest, offset + done as u64) {
-                Ok(0) => break,
-                Ok(n) => done += n,
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) => return Err(e),
-            }
-        }
-        Ok(done)
+        read_fully(&self.file, offset, buf)
     }
 
     fn write_at(&self, offset: u64, buf: &[u8]) -> io::Result<()> {

@@ -1,18 +1,20 @@
 //! Putting the log together from its segments, in their order; steps 2 to 5 of the [reader's
 //! algorithm](super::recovery).
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use super::DamagedRange;
 use super::append::{Active, Writer};
 use super::encode::Placed;
+use super::headers::{leave_out_unseen, restore_headers};
 use super::map::{Map, Slot};
 use super::recovery::SegmentFile;
 use super::scan::{Found, Scan, scan};
 use crate::backend::BackendFile;
 use crate::error::Error;
-use crate::record::{HEADER_BYTES, Place, RecordHeader};
-use crate::segment::{MAX_FILE_BYTES, RECORDS_AT, SegmentHeader, segment_name};
+use crate::record::HEADER_BYTES;
+use crate::segment::{RECORDS_AT, SegmentHeader, segment_name};
 
 /// Damaged files are read in pieces of this many bytes, so that one bad sector hides no more than that.
 const BLOCK_BYTES: usize = 4096;
@@ -34,6 +36,32 @@ pub(super) struct Assembled {
     missing: u64,
 }
 
+/// What the log is put together for.
+pub(super) enum Reading<'a> {
+    /// To go on with it: torn ends are cut off, and what counts is made durable.
+    ToWrite,
+    /// To look at it: nothing is changed, and every segment is shown with what is judged of it.
+    ToShow(&'a mut dyn FnMut(Judged<'_>)),
+}
+
+/// A segment that counts, as it was judged.
+pub(super) struct Judged<'a> {
+    pub name: &'a str,
+    pub header: &'a SegmentHeader,
+    /// Whether both copies of its header are damaged, and this one was made up.
+    pub restored: bool,
+    /// The file; zeros where it could not be read.
+    pub bytes: &'a [u8],
+    /// Where it could not be read.
+    pub unreadable: &'a [Range<usize>],
+    /// What is in it, without what is torn.
+    pub found: &'a [Found],
+    /// Where a write was torn.
+    pub cut: Option<u32>,
+    /// Where its durable records ended at least; a segment whose records end before that is damaged.
+    pub durable_end: u32,
+}
+
 /// Puts the log together from `segments`, which are in ascending order. `first` is the number of the first one that
 /// counts, and `known` a position up to which the log was durable.
 pub(super) fn assemble(
@@ -41,6 +69,7 @@ pub(super) fn assemble(
     first: u64,
     salt: u64,
     known: u64,
+    reading: &mut Reading<'_>,
 ) -> Result<Assembled, Error> {
     restore_headers(&mut segments, salt)?;
     leave_out_unseen(&mut segments);
@@ -96,14 +125,15 @@ pub(super) fn assemble(
             }
             // What was lost otherwise before a repair cannot be told from the segment after it.
             lost.count += u64::from(lost.count > 0);
-            log.add_repair(segment, header);
+            log.add_repair(segment, header, reading);
             continue;
         }
         let next = rest
             .peek()
             .and_then(|next| next.header.filter(|next| next.number == segment.number + 1));
         let newest = rest.peek().is_none();
-        log.add(segment, header, next, newest, &mut lost)?;
+        let place = (next, newest);
+        log.add(segment, header, place, &mut lost, reading)?;
     }
     let lost_end = (lost.count > 0).then_some((lost.name, 0));
     if let Some((file, offset)) = lost_end.or(log.damaged_tail.take()) {
@@ -156,106 +186,22 @@ impl Lost {
     }
 }
 
-/// Takes the headers off segments that begin where, to whoever made the next good one, the log had ended already: they
-/// were lost then, and stay so although the next one may have helped to make up a header for them.
-fn leave_out_unseen(segments: &mut [SegmentFile]) {
-    let mut end = None;
-    for segment in segments.iter_mut().rev() {
-        segment.header = segment
-            .header
-            .filter(|header| end.is_none_or(|end| header.position < end));
-        if let Some(header) = segment.header {
-            // A header that was made up without the one before does not know.
-            end = Some(header.prev_end).filter(|end| *end != 0);
-        }
-    }
-}
-
-/// Makes up the header of a segment that lost it, from the segments beside it and its first record.
-fn restore_headers(segments: &mut [SegmentFile], salt: u64) -> Result<(), Error> {
-    let mut before: Option<SegmentHeader> = None;
-    let after: Vec<_> = segments
-        .iter()
-        .skip(1)
-        .map(|s| s.header)
-        .chain([None])
-        .collect();
-    for (segment, after) in segments.iter_mut().zip(after) {
-        // A segment of another log has no business here.
-        segment.header = segment.header.filter(|header| header.salt == salt);
-        if segment.header.is_none() {
-            segment.header = restore_header(segment, before, after, salt)?;
-        }
-        before = segment.header;
-    }
-    Ok(())
-}
-
-fn restore_header(
-    segment: &SegmentFile,
-    before: Option<SegmentHeader>,
-    after: Option<SegmentHeader>,
-    salt: u64,
-) -> Result<Option<SegmentHeader>, Error> {
-    let len = segment
-        .file
-        .len()
-        .map_err(|e| Error::at("read", &segment.name, e))?;
-    let Some(file_len) = u32::try_from(len).ok().filter(|len| *len <= MAX_FILE_BYTES) else {
-        return Ok(None);
-    };
-    let mut bytes = [0; HEADER_BYTES as usize];
-    if segment
-        .file
-        .read_at(u64::from(RECORDS_AT), &mut bytes)
-        .is_err()
-    {
-        return Ok(None);
-    }
-    let place = Place {
-        salt,
-        segment: segment.number,
-        offset: RECORDS_AT,
-    };
-    let Some((record, _)) =
-        RecordHeader::decode(place, &bytes).filter(|(record, _)| !record.repair)
-    else {
-        return Ok(None);
-    };
-    let before = before.filter(|before| before.number + 1 == segment.number);
-    let after = after.filter(|after| after.number == segment.number + 1 && after.salt == salt);
-    let position = match (before, after) {
-        (Some(before), _) => before.position + u64::from(before.file_len),
-        (None, Some(after)) => after.position.saturating_sub(len),
-        (None, None) => return Ok(None),
-    };
-    Ok(Some(SegmentHeader {
-        number: segment.number,
-        position,
-        file_len,
-        salt,
-        prev_index: record.index - 1,
-        prev_term: record.prev_term,
-        // At least there.
-        prev_end: before.map_or(0, |before| before.position + u64::from(RECORDS_AT)),
-        prev_first: before.map_or(0, |before| before.prev_index + 1),
-        link: record.link,
-        start: false,
-        repair: false,
-    }))
-}
-
 impl Assembled {
     fn add(
         &mut self,
         segment: SegmentFile,
         header: SegmentHeader,
-        next: Option<SegmentHeader>,
-        newest: bool,
+        (next, newest): (Option<SegmentHeader>, bool),
         lost: &mut Lost,
+        reading: &mut Reading<'_>,
     ) -> Result<(), Error> {
-        let SegmentFile { name, file, .. } = segment;
-        let bytes = read_all(&*file, header.file_len);
+        let SegmentFile {
+            name,
+            file,
+            restored,
+            ..
+        } = segment;
+        let (bytes, unreadable) = read_all(&*file, header.file_len);
         let Scan { mut found, durable } = scan(&header, &bytes);
         // But for one that the log starts with, a segment had a durable record before it had its name.
         let first_record =
@@ -282,7 +228,24 @@ impl Assembled {
                 .position(|f| f.offset >= cut)
                 .unwrap_or(found.len());
             let torn = found.split_off(torn_from);
-            self.cut_off(&name, &*file, cut, torn.last().map_or(cut, |last| last.end))?;
+            let wipe_to = torn.last().map_or(cut, |last| last.end);
+            self.torn_bytes += u64::from(wipe_to - cut);
+            if matches!(reading, Reading::ToWrite) {
+                wipe(&name, &*file, cut, wipe_to)?;
+            }
+        }
+        if let Reading::ToShow(show) = reading {
+            let durable_end = durable_end.saturating_sub(header.position);
+            show(Judged {
+                name: &name,
+                header: &header,
+                restored,
+                bytes: &bytes,
+                unreadable: &unreadable,
+                found: &found,
+                cut,
+                durable_end: u32::try_from(durable_end).unwrap_or(header.file_len),
+            });
         }
         self.reach(&header, lost)?;
         self.map
@@ -314,7 +277,7 @@ impl Assembled {
         }
         let end = header.position + u64::from(offset);
         self.damaged_tail = (durable_end > end).then(|| (name.clone(), offset));
-        if newest && self.damaged_tail.is_none() {
+        if newest && self.damaged_tail.is_none() && matches!(reading, Reading::ToWrite) {
             self.make_durable(&name, &*file, &header, &bytes, offset)?;
         }
         self.writer.next_number = header.number + 1;
@@ -336,8 +299,13 @@ impl Assembled {
 
     /// Takes in a segment of records that stand for damaged ones. It was complete before it had its name; what is
     /// wrong with it now is damage, and leaves what it repaired as damaged as it was.
-    fn add_repair(&mut self, segment: SegmentFile, header: SegmentHeader) {
-        let bytes = read_all(&*segment.file, header.file_len);
+    fn add_repair(
+        &mut self,
+        segment: SegmentFile,
+        header: SegmentHeader,
+        reading: &mut Reading<'_>,
+    ) {
+        let (bytes, unreadable) = read_all(&*segment.file, header.file_len);
         let Scan { found, durable } = scan(&header, &bytes);
         let (end, link) = found
             .last()
@@ -346,6 +314,18 @@ impl Assembled {
             .durable
             .max(durable)
             .max(header.position + u64::from(end));
+        if let Reading::ToShow(show) = reading {
+            show(Judged {
+                name: &segment.name,
+                header: &header,
+                restored: false,
+                bytes: &bytes,
+                unreadable: &unreadable,
+                found: &found,
+                cut: None,
+                durable_end: end,
+            });
+        }
         self.map.push_segment(header, segment.name, segment.file);
         for Found {
             offset,
@@ -431,25 +411,6 @@ impl Assembled {
         Ok(())
     }
 
-    /// Takes the torn end off the newest segment. Records behind the tear that happen to be whole are wiped, so that
-    /// they do not come back once what is written next reaches them.
-    fn cut_off(
-        &mut self,
-        name: &str,
-        file: &dyn BackendFile,
-        cut: u32,
-        wipe_to: u32,
-    ) -> Result<(), Error> {
-        self.torn_bytes += u64::from(wipe_to - cut);
-        let wipe = vec![0; (wipe_to - cut) as usize];
-        if !wipe.is_empty() {
-            file.write_at(u64::from(cut), &wipe)
-                .and_then(|()| file.sync())
-                .map_err(|e| Error::at("cut off the torn end of", name, e))?;
-        }
-        Ok(())
-    }
-
     /// Makes sure that the records of the newest segment are on the disk, and not only in the system's memory since
     /// before the process died. They are written again, because a sync that failed before the restart may have left
     /// them in memory only, and marked as written.
@@ -478,6 +439,18 @@ impl Assembled {
     }
 }
 
+/// Wipes the torn end of the newest segment. Records behind the tear that happen to be whole must not come back once
+/// what is written next reaches them.
+fn wipe(name: &str, file: &dyn BackendFile, from: u32, to: u32) -> Result<(), Error> {
+    let zeros = vec![0; (to - from) as usize];
+    if zeros.is_empty() {
+        return Ok(());
+    }
+    file.write_at(u64::from(from), &zeros)
+        .and_then(|()| file.sync())
+        .map_err(|e| Error::at("cut off the torn end of", name, e))
+}
+
 fn known(term: u64) -> Option<u64> {
     Some(term).filter(|term| *term != 0)
 }
@@ -498,25 +471,27 @@ fn cut_of(header: &SegmentHeader, found: &[Found], durable: u64) -> Option<u32> 
     torn(offset).then_some(offset)
 }
 
-/// The whole file as far as it can be read; what cannot be read is zeros.
-fn read_all(file: &dyn BackendFile, file_len: u32) -> Vec<u8> {
+/// The whole file; what cannot be read is zeros, and named.
+fn read_all(file: &dyn BackendFile, file_len: u32) -> (Vec<u8>, Vec<Range<usize>>) {
     // A file that is shorter than it should be takes no more memory than it has bytes.
     let len = file.len().map_or(file_len, |len| {
         u32::try_from(len).map_or(file_len, |len| len.min(file_len))
     });
     let mut bytes = vec![0; len as usize];
+    let mut unreadable = Vec::new();
     match file.read_at(0, &mut bytes) {
         Ok(len) => bytes.truncate(len),
         Err(_) => {
             for (block, at) in bytes
                 .chunks_mut(BLOCK_BYTES)
-                .zip((0u64..).step_by(BLOCK_BYTES))
+                .zip((0..).step_by(BLOCK_BYTES))
             {
-                if file.read_at(at, block).is_err() {
+                if file.read_at(at as u64, block).is_err() {
                     block.fill(0);
+                    unreadable.push(at..at + block.len());
                 }
             }
         }
     }
-    bytes
+    (bytes, unreadable)
 }

@@ -12,12 +12,12 @@ use crate::error::Error;
 use crate::segment::MAX_NUMBER;
 use crate::slot::{SlotFile, SlotKind};
 
-const MARK: SlotKind = SlotKind {
+pub(super) const MARK: SlotKind = SlotKind {
     name: "log.mark",
     magic: *b"FLWALMRK",
     version: 1,
 };
-const HINT: SlotKind = SlotKind {
+pub(super) const HINT: SlotKind = SlotKind {
     name: "log.durable",
     magic: *b"FLWALDUR",
     version: 1,

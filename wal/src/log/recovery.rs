@@ -26,7 +26,7 @@ use std::hash::BuildHasher;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, OnceLock, RwLock};
 
-use super::assemble::assemble;
+use super::assemble::{Reading, assemble};
 use super::marks::{Mark, create_hint, create_mark, open_hint, open_mark};
 use super::{Log, LogOptions, Recovery};
 use crate::backend::{Backend, BackendFile};
@@ -34,6 +34,7 @@ use crate::error::Error;
 use crate::segment::{
     RECORDS_AT, SegmentHeader, is_unfinished_name, segment_name, segment_number, spare_number,
 };
+use crate::slot::SlotFile;
 
 /// A segment file; without a header when both copies of it are damaged.
 pub(super) struct SegmentFile {
@@ -41,42 +42,45 @@ pub(super) struct SegmentFile {
     pub name: String,
     pub file: Arc<dyn BackendFile>,
     pub header: Option<SegmentHeader>,
+    /// Whether the header was made up from what is around it.
+    pub restored: bool,
 }
 
 pub(super) fn open(
     backend: Arc<dyn Backend>,
     options: LogOptions,
 ) -> Result<(Log, Recovery), Error> {
-    let mark = open_mark(&*backend)?;
-    let first = mark.as_ref().map_or(0, |(_, mark)| mark.first_segment);
-    let found = look(&*backend, first)?;
-    let salt = match (&mark, found.segments.iter().rev().find_map(|s| s.header)) {
-        (Some((_, mark)), _) => mark.salt,
-        (None, Some(header)) => header.salt,
-        (None, None) => options
-            .salt
-            .unwrap_or_else(|| RandomState::new().hash_one("log")),
-    };
-    let hint = open_hint(&*backend, salt)?;
-    let known = mark.as_ref().map_or(0, |(_, mark)| mark.durable);
-    let known = known.max(hint.as_ref().map_or(0, |(_, position)| *position));
-    let fresh = found.segments.is_empty();
-    if fresh && known > 0 {
-        // Segments are gone that once held something. An empty log would forget what was acknowledged.
-        return Err(Error::Damaged {
-            file: segment_name(first.max(1)),
-            offset: 0,
-            index: None,
-            term: None,
-        });
+    let Directory {
+        mark,
+        first,
+        segments,
+        useless,
+        highest_spare,
+        salt,
+    } = Directory::look(&*backend)?;
+    for name in useless {
+        backend
+            .remove(&name)
+            .map_err(|e| Error::at("remove", &name, e))?;
     }
-    let lowest = found.segments.first().map_or(1, |segment| segment.number);
+    let salt = salt
+        .or(options.salt)
+        .unwrap_or_else(|| RandomState::new().hash_one("log"));
+    let hint = open_hint(&*backend, salt)?;
+    let known = known_durable(mark.as_ref(), hint.as_ref());
+    let fresh = segments.is_empty();
+    if fresh && known > 0 {
+        // An empty log would forget what was acknowledged.
+        return Err(all_lost(first));
+    }
+    let lowest = segments.first().map_or(1, |segment| segment.number);
 
     let assembled = assemble(
-        found.segments,
+        segments,
         if mark.is_some() { first } else { lowest },
         salt,
         known,
+        &mut Reading::ToWrite,
     )?;
     let recovery = Recovery {
         first_index: assembled.map.first_index(),
@@ -106,7 +110,7 @@ pub(super) fn open(
         options,
         salt,
         writer: Mutex::new(assembled.writer),
-        spare_number: AtomicU64::new(found.highest_spare),
+        spare_number: AtomicU64::new(highest_spare),
         map: RwLock::new(assembled.map),
         sync_turn: Mutex::new(()),
         retention_turn: Mutex::new(()),
@@ -123,39 +127,71 @@ pub(super) fn open(
     Ok((log, recovery))
 }
 
-/// What the directory holds.
-struct Found {
+/// What a directory holds, with nothing changed.
+pub(super) struct Directory {
+    pub mark: Option<(SlotFile, Mark)>,
+    /// Number of the first segment that counts, as the mark says; 0 without one.
+    pub first: u64,
     /// By number.
-    segments: Vec<SegmentFile>,
+    pub segments: Vec<SegmentFile>,
+    /// Files that are certainly of no use.
+    pub useless: Vec<String>,
     /// The highest number in a spare file's name.
-    highest_spare: u64,
+    pub highest_spare: u64,
+    /// The log's salt, if anything there tells it.
+    pub salt: Option<u64>,
 }
 
-/// Opens the files of the log and removes those that are certainly of no use.
-fn look(backend: &dyn Backend, first: u64) -> Result<Found, Error> {
-    let mut found = Found {
-        segments: Vec::new(),
-        highest_spare: 0,
-    };
-    for name in backend
-        .list()
-        .map_err(|e| Error::at("list", "the log's directory", e))?
-    {
-        let number = segment_number(&name);
-        let spare = spare_number(&name);
-        found.highest_spare = found.highest_spare.max(spare.unwrap_or(0));
-        if let Some(number) = number.filter(|number| *number >= first) {
-            found.segments.push(open_segment(backend, number, name)?);
-        } else if number.is_some() || spare.is_some() || is_unfinished_name(&name) {
-            // A spare file too: a crash may have left in it what was to be the next segment. Used again for that
-            // segment, it would bring back records that nobody was promised.
-            backend
-                .remove(&name)
-                .map_err(|e| Error::at("remove", &name, e))?;
+impl Directory {
+    pub fn look(backend: &dyn Backend) -> Result<Directory, Error> {
+        let mark = open_mark(backend)?;
+        let mut found = Directory {
+            first: mark.as_ref().map_or(0, |(_, mark)| mark.first_segment),
+            segments: Vec::new(),
+            useless: Vec::new(),
+            highest_spare: 0,
+            salt: mark.as_ref().map(|(_, mark)| mark.salt),
+            mark,
+        };
+        for name in backend
+            .list()
+            .map_err(|e| Error::at("list", "the log's directory", e))?
+        {
+            let number = segment_number(&name);
+            let spare = spare_number(&name);
+            found.highest_spare = found.highest_spare.max(spare.unwrap_or(0));
+            if let Some(number) = number.filter(|number| *number >= found.first) {
+                found.segments.push(open_segment(backend, number, name)?);
+            } else if number.is_some() || spare.is_some() || is_unfinished_name(&name) {
+                // A spare file too: a crash may have left in it what was to be the next segment. Used again for that
+                // segment, it would bring back records that nobody was promised.
+                found.useless.push(name);
+            }
         }
+        found.segments.sort_by_key(|segment| segment.number);
+        let headers = || found.segments.iter().rev().find_map(|s| s.header);
+        found.salt = found.salt.or_else(|| Some(headers()?.salt));
+        Ok(found)
     }
-    found.segments.sort_by_key(|segment| segment.number);
-    Ok(found)
+}
+
+/// How far the log was durable, as the files beside the segments have it.
+pub(super) fn known_durable(
+    mark: Option<&(SlotFile, Mark)>,
+    hint: Option<&(SlotFile, u64)>,
+) -> u64 {
+    let mark = mark.map_or(0, |(_, mark)| mark.durable);
+    hint.map_or(mark, |(_, position)| mark.max(*position))
+}
+
+/// No segment is left of a log that once held something.
+pub(super) fn all_lost(first: u64) -> Error {
+    Error::Damaged {
+        file: segment_name(first.max(1)),
+        offset: 0,
+        index: None,
+        term: None,
+    }
 }
 
 fn open_segment(backend: &dyn Backend, number: u64, name: String) -> Result<SegmentFile, Error> {
@@ -171,6 +207,7 @@ fn open_segment(backend: &dyn Backend, number: u64, name: String) -> Result<Segm
         name,
         file,
         header: header.filter(|header| header.number == number),
+        restored: false,
     })
 }
 

@@ -8,7 +8,7 @@ use ferrolite_wal::{Error, Log, Recovery};
 use crate::support::{Content, Event, options, record};
 
 /// A log of several segments, the first of them superseded in part, all durable.
-fn small_log() -> (FaultBackend, Content) {
+pub fn small_log() -> (FaultBackend, Content) {
     let disk = FaultBackend::new();
     let (log, _) = Log::open(Arc::new(disk.clone()), options()).unwrap();
     let mut twin = Content::default();
@@ -63,7 +63,7 @@ fn check(log: &Log, recovery: &Recovery, twin: &Content) -> Result<(), String> {
     Ok(())
 }
 
-fn bytes_of(disk: &FaultBackend, name: &str) -> Vec<u8> {
+pub fn bytes_of(disk: &FaultBackend, name: &str) -> Vec<u8> {
     let file = disk.open(name, false).unwrap();
     let mut bytes = vec![0; file.len().unwrap() as usize];
     file.read_at(0, &mut bytes).unwrap();

@@ -118,6 +118,26 @@ fn what_the_log_went_on_without_stays_away() {
     twin.matches(&log).unwrap();
 }
 
+/// The same when nothing at all could be placed, and the log began anew.
+#[test]
+fn what_an_empty_log_went_on_without_stays_away() {
+    let (disk, mut twin) = four_segments();
+    let names = segments(&disk);
+    names[..3]
+        .iter()
+        .for_each(|name| disk.remove(name).unwrap());
+    disk.remove("log.mark").unwrap();
+    overwrite(&disk, &names[3], 4096);
+    let (log, recovery) = open(&disk);
+    assert_eq!(names_and_last(&recovery), (0, 1));
+    twin.records.clear();
+    append(&log, &mut twin, 1, 2, 2, 100);
+    drop(log);
+    let (log, recovery) = open(&disk);
+    assert_eq!(recovery.damaged, []);
+    twin.matches(&log).unwrap();
+}
+
 /// Repairs between: a segment that was lost before a repair is told from one that was lost after it.
 #[test]
 fn losses_around_a_repair() {

@@ -11,6 +11,7 @@ mod crash;
 mod damage;
 mod faults;
 mod forged;
+mod inspect;
 mod lost_end;
 mod model;
 mod repair;
