@@ -33,6 +33,7 @@ bytes = { version = "1", default-features = false }
 serde = { version = "1", default-features = false, features = ["derive", "alloc"], optional = true }
 [dev-dependencies]
 indicatif = "0.18"
+signal-hook = { version = "0.3", default-features = false }
 [profile.release]
 opt-level = 2
 debug-assertions = true

@@ -1,15 +1,9 @@
 //! Runs simulated clusters, and shows one that fails.
 //!
-//! ```text
-//! cargo run --release -p ferrolite-consensus --example simulate -- --seeds 100000 --jobs 2
-//! cargo run --release -p ferrolite-consensus --example simulate -- --seed 4711
-//! ```
 //!
-//! `--seeds N` runs the seeds from `--from` (default 1) on, on `--jobs` threads, and stops at the first that breaks an
-//! invariant; that one is shrunk and its script printed. `--seed N` prints the script of one seed, whole or, if it
-//! fails, shrunk; with `--tape FILE` it writes the bytes that the run has read. `--replay FILE` runs such a file, or an
-//! input of the fuzz target `consensus_simulation`. `--steps N` sets how many events the rough phase has (default 400). `--quiet` prints no progress;
-//! `--no-shrink` only names the failing seed.
+//! ```text
+//! cargo run --release -p ferrolite-consensus --example simulate -- --help
+//! ```
 
 #![allow(
     clippy::unwrap_used,
@@ -23,12 +17,32 @@
 mod simulator;
 
 use std::process::ExitCode;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use simulator::{Outcome, Report, Tape, run_caught, shrink::shrink};
+
+const HELP: &str = "\
+Runs simulated clusters of ferrolite-consensus, each from a seed, and shows one that breaks a promise.
+
+usage: simulate [options]            (cargo run --release -p ferrolite-consensus --example simulate -- [options])
+
+  --seeds N      run N seeds and stop at the first failure, which is shrunk and printed as a script [1000]
+  --from N       the first of them [1]
+  --jobs N       threads [1]
+  --seed N       print the script of one seed: whole, or if it fails, shrunk
+  --replay FILE  the same for a tape of choices from a file, such as an input of the fuzz target consensus_simulation
+  --tape FILE    with --seed or --replay: write the choices that the run read, shrunk if it failed
+  --steps N      events in the rough phase of a run [400]
+  --coverage     after --seeds: how often each feature and each fault was met
+  --quiet        no progress bar
+  --no-shrink    only name what fails
+  --help         this text
+
+Ctrl-C ends a search early, with the summary of what was run.
+The status is 0 if nothing failed, 1 if a promise was broken, 2 if the arguments make no sense.";
 
 struct Arguments {
     seed: Option<u64>,
@@ -40,6 +54,8 @@ struct Arguments {
     steps: u32,
     quiet: bool,
     shrink: bool,
+    coverage: bool,
+    help: bool,
 }
 
 fn arguments() -> Result<Arguments, String> {
@@ -53,6 +69,8 @@ fn arguments() -> Result<Arguments, String> {
         steps: 400,
         quiet: false,
         shrink: true,
+        coverage: false,
+        help: false,
     };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
@@ -74,9 +92,11 @@ fn arguments() -> Result<Arguments, String> {
             }
             "--quiet" => parsed.quiet = true,
             "--no-shrink" => parsed.shrink = false,
+            "--coverage" => parsed.coverage = true,
+            "--help" | "-h" => parsed.help = true,
             _ => {
                 return Err(format!(
-                    "unknown argument {word}; see the head of examples/simulate.rs"
+                    "unknown argument {word}; --help tells which there are"
                 ));
             }
         }
@@ -89,6 +109,10 @@ fn main() -> ExitCode {
         Err(text) => {
             eprintln!("{text}");
             ExitCode::from(2)
+        }
+        Ok(arguments) if arguments.help => {
+            println!("{HELP}");
+            ExitCode::SUCCESS
         }
         Ok(arguments) => match (&arguments.replay, arguments.seed) {
             (Some(file), _) => match std::fs::read(file) {
@@ -107,41 +131,63 @@ fn main() -> ExitCode {
 /// Prints the script of one tape.
 fn show(name: &str, tape: &Tape, arguments: &Arguments) -> ExitCode {
     let outcome = run_caught(tape.clone(), arguments.steps, true);
-    if let Some(file) = &arguments.tape
-        && let Err(error) = std::fs::write(file, &outcome.tape)
-    {
-        eprintln!("{file}: {error}");
-        return ExitCode::from(2);
-    }
-    if outcome.violation.is_none() {
+    let (choices, status) = if outcome.violation.is_none() {
         println!("{}", outcome.script.join("\n"));
-        println!("{name}: {:#?}", outcome.report);
-        return ExitCode::SUCCESS;
+        println!("{name}: {}", summary(&outcome.report));
+        (outcome.tape, ExitCode::SUCCESS)
+    } else {
+        (explain(name, &outcome, arguments), ExitCode::FAILURE)
+    };
+    match &arguments.tape {
+        Some(file) => match std::fs::write(file, choices) {
+            Ok(()) => status,
+            Err(error) => {
+                eprintln!("{file}: {error}");
+                ExitCode::from(2)
+            }
+        },
+        None => status,
     }
-    explain(name, &outcome, arguments.steps);
-    ExitCode::FAILURE
 }
 
-/// Shrinks a failure and prints its script.
-fn explain(name: &str, outcome: &Outcome, steps: u32) {
+fn summary(report: &Report) -> String {
+    format!(
+        "{} elections, {} commits, {} reads, {} crashes, {} snapshots, {} membership changes, {} transfers, {} damaged \
+         and {} wiped disks",
+        report.elections,
+        report.committed,
+        report.reads,
+        report.crashes,
+        report.snapshots,
+        report.membership_changes,
+        report.transfers,
+        report.damages,
+        report.wipes,
+    )
+}
+
+/// Says what fails, shrinks it, and prints its script. Returns the choices that remain.
+fn explain(name: &str, outcome: &Outcome, arguments: &Arguments) -> Vec<u8> {
     let Some(violation) = &outcome.violation else {
-        return;
+        return outcome.tape.clone();
     };
     println!(
         "{name} breaks \"{}\": {}",
         violation.invariant, violation.details
     );
-    let small = shrink(&outcome.tape, steps, violation.invariant, 20_000);
-    let replay = run_caught(Tape::from_bytes(&small), steps, true);
+    if !arguments.shrink {
+        return outcome.tape.clone();
+    }
+    let small = shrink(&outcome.tape, arguments.steps, violation.invariant, 20_000);
+    let replay = run_caught(Tape::from_bytes(&small), arguments.steps, true);
     println!(
-        "shrunk from {} to {} bytes of choices:",
+        "shrunk from {} to {} bytes of choices, {} events:",
         outcome.tape.len(),
-        small.len()
+        small.len(),
+        replay.report.events,
     );
     println!("{}", replay.script.join("\n"));
-    if let Some(violation) = replay.violation {
-        println!("{}: {}", violation.invariant, violation.details);
-    }
+    small
 }
 
 /// Runs many seeds until one fails.
@@ -151,6 +197,13 @@ fn search(arguments: &Arguments) -> ExitCode {
     let failure: Mutex<Option<(u64, Outcome)>> = Mutex::new(None);
     let total = Mutex::new(Report::default());
     let lively = AtomicU64::new(0);
+    let run = AtomicU64::new(0);
+    let interrupted = Arc::new(AtomicBool::new(false));
+    if let Err(error) =
+        signal_hook::flag::register(signal_hook::consts::SIGINT, Arc::clone(&interrupted))
+    {
+        eprintln!("Ctrl-C will give no summary: {error}");
+    }
     let bar = if arguments.quiet {
         ProgressBar::hidden()
     } else {
@@ -165,11 +218,14 @@ fn search(arguments: &Arguments) -> ExitCode {
                 let mut mine = Report::default();
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= end || failure.lock().unwrap().is_some() {
+                    let stops =
+                        interrupted.load(Ordering::Relaxed) || failure.lock().unwrap().is_some();
+                    if seed >= end || stops {
                         break;
                     }
                     let outcome = run_caught(Tape::from_seed(seed), arguments.steps, false);
                     mine.add(&outcome.report);
+                    run.fetch_add(1, Ordering::Relaxed);
                     lively.fetch_add(
                         u64::from(outcome.report.liveness_checked),
                         Ordering::Relaxed,
@@ -185,36 +241,35 @@ fn search(arguments: &Arguments) -> ExitCode {
     });
     bar.finish_and_clear();
     let seconds = begun.elapsed().as_secs_f64();
-    let report = *total.lock().unwrap();
-    if let Some((seed, outcome)) = failure.into_inner().unwrap() {
-        if arguments.shrink {
-            explain(&format!("seed {seed}"), &outcome, arguments.steps);
-        } else if let Some(violation) = &outcome.violation {
-            println!(
-                "seed {seed} breaks \"{}\": {}",
-                violation.invariant, violation.details
-            );
-        }
-        return ExitCode::FAILURE;
+    let report = total.into_inner().unwrap();
+    let run = run.into_inner();
+    let failure = failure.into_inner().unwrap();
+    if let Some((seed, outcome)) = &failure {
+        explain(&format!("seed {seed}"), outcome, arguments);
     }
     println!(
-        "{} seeds, {} events ({:.0} a second), {} of them checked for liveness; no violation",
+        "{run} of {} seeds, {} events ({:.0} a second), {} of them checked for liveness; {}",
         arguments.seeds,
         report.events,
         report.events as f64 / seconds,
         lively.into_inner(),
+        match (&failure, run == arguments.seeds) {
+            (Some(_), _) => "a violation",
+            (None, true) => "no violation",
+            (None, false) => "interrupted, no violation so far",
+        },
     );
-    println!(
-        "{} elections, {} commits, {} reads, {} crashes, {} snapshots, {} membership changes, {} transfers, {} damaged and {} wiped disks",
-        report.elections,
-        report.committed,
-        report.reads,
-        report.crashes,
-        report.snapshots,
-        report.membership_changes,
-        report.transfers,
-        report.damages,
-        report.wipes,
-    );
-    ExitCode::SUCCESS
+    println!("{}", summary(&report));
+    if arguments.coverage {
+        for (name, count) in &report.hits {
+            println!("{count:>14}  {name}");
+        }
+        for name in report.missing() {
+            println!("         never  {name}");
+        }
+    }
+    match failure {
+        Some(_) => ExitCode::FAILURE,
+        None => ExitCode::SUCCESS,
+    }
 }

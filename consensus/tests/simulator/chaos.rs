@@ -3,11 +3,14 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use ferrolite_consensus::{Change, Configuration, Event, Member, NodeId, Raft, Role, VoteResult};
+use ferrolite_consensus::{
+    Change, Configuration, Error, Event, Member, NodeId, Raft, Role, VoteResult,
+};
 
 use super::Violation;
 use super::invariants::Observation;
-use super::world::{JUMP_MS, World};
+use super::profile::JUMP_MS;
+use super::world::World;
 
 impl World {
     /// Runs `steps` events, with disturbances between them, or until the tape ends.
@@ -39,7 +42,7 @@ impl World {
     /// One thing that a client, an operator or fate may do, if this run's profile has it.
     fn disturb(&mut self) -> Result<(), Violation> {
         let profile = self.profile.clone();
-        match self.tape.below(12) {
+        match self.tape.below(13) {
             0..=2 if self.tape.chance(profile.propose) => self.propose(),
             3 | 4 if self.tape.chance(profile.read) => self.read(),
             5 if self.tape.chance(profile.crash.saturating_mul(4)) => self.crash_someone(),
@@ -54,8 +57,27 @@ impl World {
                 self.jump();
                 Ok(())
             }
+            12 => self.meddle(),
             11 if self.tape.chance(profile.disk_failure) => self.fail_disk(),
             11 if self.tape.chance(profile.wipe.saturating_mul(8)) => self.wipe(),
+            _ => Ok(()),
+        }
+    }
+
+    /// Small things that an owner may do at any time.
+    fn meddle(&mut self) -> Result<(), Violation> {
+        let (Some(id), Some(other)) = (self.any_node(|_| true), self.any_node(|_| true)) else {
+            return Ok(());
+        };
+        match self.tape.below(4) {
+            0 if self.mishap("ticks before their time") => self.step(id, Event::Tick),
+            1 if self.mishap("weights changed") => {
+                let weight = u32::from(self.tape.byte() % 10);
+                self.with(id, |raft, _| raft.set_weight(weight)).map(drop)
+            }
+            2 | 3 if id != other && self.mishap("connections reported as broken") => {
+                self.step(id, Event::PeerUnreachable { peer: other })
+            }
             _ => Ok(()),
         }
     }
@@ -96,6 +118,10 @@ impl World {
             .map(|_| Bytes::from(format!("p{}", self.number())))
             .collect();
         let result = self.with(id, |raft, now| raft.propose(now, payloads))?;
+        if let Some(Err(Error::Transferring)) = result {
+            self.report
+                .hit("proposals refused: leadership is being handed over");
+        }
         self.note(|| format!("n{id} propose {count}: {result:?}"));
         Ok(())
     }
@@ -239,9 +265,25 @@ impl World {
             };
             changes.push(change);
         }
+        if self.tape.chance(20)
+            && let Some(id) = self.tape.pick(&ids)
+        {
+            // Under its old number, but perhaps another data directory by now.
+            let member = Member::new(id, Role::Standby, format!("n{id}"));
+            changes.extend([Change::Remove { id }, Change::Add(member)]);
+        }
         let asked = changes.clone();
         let result = self.with(leader, |raft, now| raft.change_membership(now, &changes))?;
         self.note(|| format!("n{leader} change {asked:?}: {result:?}"));
+        self.report.hit(match &result {
+            Some(Ok(_)) => "changes of members begun",
+            Some(Err(Error::NotReady)) => "changes refused: nothing committed in the term",
+            Some(Err(Error::ChangeInProgress)) => "changes refused: another is unfinished",
+            Some(Err(Error::NotCaughtUp { .. })) => "changes refused: a standby is behind",
+            Some(Err(Error::Transferring)) => "changes refused: leadership is being handed over",
+            Some(Err(Error::InvalidConfiguration(_))) => "changes refused: no voter would be left",
+            _ => "changes refused for other reasons",
+        });
         self.report.membership_changes += u64::from(matches!(result, Some(Ok(_))));
         Ok(())
     }
@@ -294,6 +336,10 @@ impl World {
             meta.position,
             (meta.configuration_index, meta.configuration),
         );
+        self.report.hit(match greedy {
+            true => "logs purged without regard for followers",
+            false => "logs purged with regard for followers",
+        });
         self.note(|| format!("n{id} purges up to {limit}"));
         self.step(id, Event::LogPurged { first: limit + 1 })
     }
@@ -309,6 +355,7 @@ impl World {
         };
         node.clock.ahead_us += by_us;
         node.clock.jumped_at_us = now_us;
+        self.report.hit("clocks that jump");
         self.note(|| format!("the clock of n{id} jumps by {by_us} us"));
     }
 
@@ -316,6 +363,7 @@ impl World {
         let Some(id) = self.any_node(|node| node.raft.is_some()) else {
             return Ok(());
         };
+        self.report.hit("disks that fail");
         self.note(|| format!("the disk of n{id} fails"));
         self.step(id, Event::StorageFailed)?;
         self.crash(id);

@@ -120,6 +120,13 @@ impl Disk {
         self.saves.push_back((seq, state));
     }
 
+    /// Whether an older write than this one is still under way.
+    pub fn is_overtaking(&self, seq: u64) -> bool {
+        self.writes
+            .iter()
+            .any(|write| write.seq < seq && !write.done)
+    }
+
     /// The write is done. Returns the position of its last entry.
     pub fn complete_append(&mut self, seq: u64) -> Option<Position> {
         let write = self.writes.iter_mut().find(|write| write.seq == seq)?;
@@ -182,8 +189,9 @@ impl Disk {
         self.damaged = self.damaged.split_off(&(boundary.index + 1));
     }
 
-    /// The power fails: chance decides what of the writes under way is there afterwards.
-    pub fn crash(&mut self, tape: &mut Tape) {
+    /// The power fails: chance decides what of the writes under way is there afterwards. Returns whether some is not.
+    pub fn crash(&mut self, tape: &mut Tape) -> bool {
+        let written = self.current.last();
         let survivors = tape.below(self.writes.len() as u64 + 1);
         for _ in 0..survivors {
             if let Some(write) = self.writes.pop_front() {
@@ -206,6 +214,7 @@ impl Disk {
         self.saves.clear();
         self.saved = 0;
         self.current = self.durable.clone();
+        self.durable.last() != written
     }
 
     /// Makes some durable entries unreadable. Returns whether there were any to damage.

@@ -8,9 +8,10 @@
 //! [`invariants`](invariants) are checked. In the second a part of the cluster that holds a quorum is healed, the rest
 //! stays broken, and within a bounded time the healed part must elect a leader, commit, and converge.
 //!
-//! The files: `tape` (choices), `disk` and `node` (one simulated driver of [`Raft`](ferrolite_consensus::Raft)),
-//! `world` (time, network, all nodes), `chaos` (what goes wrong), `liveness` (the second phase), `history` and
-//! `invariants` (what must hold), `shrink` (making a failure small).
+//! The files: `tape` (choices), `profile` (what kind of run), `disk`, `node` and `driver` (one machine around a
+//! [`Raft`](ferrolite_consensus::Raft)), `world` (time, network, all machines), `chaos` (what goes wrong), `liveness`
+//! (the second phase), `history` and `invariants` (what must hold), `report` (what has happened), `script` (words for
+//! it), `shrink` (making a failure small).
 
 #![allow(
     dead_code,
@@ -19,14 +20,19 @@
 
 pub mod chaos;
 pub mod disk;
+pub mod driver;
 pub mod history;
 pub mod invariants;
 pub mod liveness;
 pub mod node;
+pub mod profile;
+pub mod report;
+pub mod script;
 pub mod shrink;
 pub mod tape;
 pub mod world;
 
+pub use report::Report;
 pub use tape::Tape;
 use world::World;
 
@@ -37,38 +43,6 @@ pub struct Violation {
     pub invariant: &'static str,
     /// What was seen.
     pub details: String,
-}
-
-/// What a run did.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Report {
-    pub events: u64,
-    pub elections: u64,
-    pub committed: u64,
-    pub reads: u64,
-    pub crashes: u64,
-    pub snapshots: u64,
-    pub membership_changes: u64,
-    pub transfers: u64,
-    pub damages: u64,
-    pub wipes: u64,
-    /// The second phase was run (it is left out when what is broken leaves no quorum to heal).
-    pub liveness_checked: bool,
-}
-
-impl Report {
-    pub fn add(&mut self, other: &Self) {
-        self.events += other.events;
-        self.elections += other.elections;
-        self.committed += other.committed;
-        self.reads += other.reads;
-        self.crashes += other.crashes;
-        self.snapshots += other.snapshots;
-        self.membership_changes += other.membership_changes;
-        self.transfers += other.transfers;
-        self.damages += other.damages;
-        self.wipes += other.wipes;
-    }
 }
 
 /// The outcome of one run: what it did, what it consumed, and its script if that was asked for.
@@ -87,6 +61,7 @@ pub fn run(tape: Tape, steps: u32, trace: bool) -> Outcome {
         result = world.liveness();
     }
     let violation = result.err();
+    world.count_metrics();
     if let (true, Some(violation)) = (trace, &violation) {
         world.note(|| format!("VIOLATED {}: {}", violation.invariant, violation.details));
     }

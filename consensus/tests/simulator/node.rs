@@ -56,6 +56,8 @@ pub struct Node {
     /// Snapshot streams that were begun, by id.
     pub streams: HashMap<u64, (SnapshotMeta, Bytes)>,
     pub incoming: Option<Incoming>,
+    /// Its driver hands in further events before it takes the actions.
+    pub gathers: bool,
     /// What earlier incarnations held when they were lost. They count as dead, not as never having held it.
     pub lost: HashMap<Incarnation, Disk>,
 }
@@ -73,6 +75,7 @@ impl Node {
             app: AppState::default(),
             streams: HashMap::new(),
             incoming: None,
+            gathers: false,
             lost: HashMap::new(),
         }
     }
@@ -115,6 +118,7 @@ impl Node {
         self.app = self.disk.checkpoint;
         self.streams.clear();
         self.incoming = None;
+        self.gathers = false;
         let now = self.now_ms(real_us);
         self.raft = Some(Raft::new(
             now,

@@ -7,22 +7,21 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashSet};
 
 use ferrolite_consensus::{
-    Action, Body, Configuration, Entry, EntryKind, Event, Index, Lease, Member, Message, NodeId,
-    Options, Position, Raft, Role, State, bootstrap,
+    Body, Configuration, EntryKind, Event, Index, Member, Message, NodeId, Raft, Role, bootstrap,
 };
 
-use super::history::{History, digest};
+use super::Violation;
+use super::driver::read_log;
+use super::history::History;
 use super::invariants::pre_vote_asks_only::Before;
 use super::invariants::{Invariants, Observation};
-use super::node::{Incoming, Node, snapshot_bytes, snapshot_state};
+use super::node::Node;
+use super::profile::{DRIFT_PPM, Profile, draw_options};
+use super::report::Report;
+use super::script::brief;
 use super::tape::Tape;
-use super::{Report, Violation};
 
 pub const CLUSTER: u128 = 0xF00D;
-/// The most that the clock of a node drifts, either way, in parts per million.
-pub const DRIFT_PPM: i64 = 20_000;
-/// The most that a clock jumps within one election timeout, in milliseconds.
-pub const JUMP_MS: u64 = 20;
 
 /// Something that will happen.
 #[derive(Clone, Debug)]
@@ -69,6 +68,11 @@ pub enum Pending {
     Restart {
         node: NodeId,
     },
+    /// The driver takes the actions of a batch of events.
+    Drain {
+        node: NodeId,
+        boot: u64,
+    },
 }
 
 struct Queued {
@@ -92,26 +96,6 @@ impl Ord for Queued {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
         (self.at_us, self.order).cmp(&(other.at_us, other.order))
     }
-}
-
-/// How rough this run is; drawn once, so that runs differ in kind and not only in detail.
-#[derive(Clone, Debug, Default)]
-pub struct Profile {
-    pub drop: u8,
-    pub duplicate: u8,
-    pub slow_message: u8,
-    pub slow_disk: u8,
-    pub crash: u8,
-    pub partition: u8,
-    pub damage: u8,
-    pub disk_failure: u8,
-    pub wipe: u8,
-    pub jump: u8,
-    pub membership: u8,
-    pub transfer: u8,
-    pub propose: u8,
-    pub read: u8,
-    pub compact: u8,
 }
 
 pub struct World {
@@ -139,7 +123,7 @@ pub struct World {
 
 impl World {
     pub fn new(mut tape: Tape, trace: bool) -> Self {
-        let profile = draw_profile(&mut tape);
+        let profile = Profile::draw(&mut tape);
         let founders = 1 + tape.below(5);
         let total = founders + tape.below(3);
         let template = draw_options(&mut tape);
@@ -201,7 +185,7 @@ impl World {
         self.next_number
     }
 
-    fn schedule(&mut self, delay_us: u64, what: Pending) {
+    pub fn schedule(&mut self, delay_us: u64, what: Pending) {
         self.order += 1;
         self.queue.push(Reverse(Queued {
             at_us: self.now_us + delay_us,
@@ -227,21 +211,23 @@ impl World {
         self.schedule(delay_us, Pending::Restart { node });
     }
 
-    fn disk_delay_us(&mut self) -> u64 {
+    pub fn disk_delay_us(&mut self) -> u64 {
         if self.calm {
             return 200;
         }
         if self.tape.chance(self.profile.slow_disk) {
+            self.report.hit("late writes");
             return self.tape.below(900) * 1000;
         }
         self.tape.below(40) * 100
     }
 
-    fn message_delay_us(&mut self) -> u64 {
+    pub fn message_delay_us(&mut self) -> u64 {
         if self.calm {
             return 300;
         }
         if self.tape.chance(self.profile.slow_message) {
+            self.report.hit("late messages");
             return self.tape.below(1500) * 1000;
         }
         self.tape.below(60) * 100
@@ -297,7 +283,7 @@ impl World {
                     .nodes
                     .get(&message.to)
                     .is_some_and(|node| node.raft.is_some());
-                if !up || self.cut.contains(&(message.from, message.to)) {
+                if !up || self.is_cut(message.from, message.to) {
                     return Ok(());
                 }
                 self.note(|| {
@@ -328,12 +314,17 @@ impl World {
                 }
             }
             Pending::Restart { node } => self.restart(node),
+            Pending::Drain { node, boot } if self.is_running(node, boot) => self.drain(node),
             Pending::Appended { node, boot, seq } if self.is_running(node, boot) => {
-                let end = self
-                    .nodes
-                    .get_mut(&node)
-                    .and_then(|node| node.disk.complete_append(seq));
-                let Some(end) = end else { return Ok(()) };
+                let Some(disk) = self.nodes.get_mut(&node).map(|node| &mut node.disk) else {
+                    return Ok(());
+                };
+                if disk.is_overtaking(seq) {
+                    self.report.hit("writes done out of order");
+                }
+                let Some(end) = disk.complete_append(seq) else {
+                    return Ok(());
+                };
                 self.note(|| format!("n{node} append #{seq} is on disk"));
                 self.step(
                     node,
@@ -366,11 +357,15 @@ impl World {
                 hi,
                 max_bytes,
             } if self.is_running(node, boot) => {
-                let entries = self
+                let mut entries = self
                     .nodes
                     .get(&node)
                     .map(|node| read_log(node, lo, hi, max_bytes))
                     .unwrap_or_default();
+                if self.mishap("reads of the log that fail") {
+                    let kept = self.tape.below(entries.len() as u64);
+                    entries.truncate(kept as usize);
+                }
                 self.note(|| format!("n{node} read {} entries from {lo}", entries.len()));
                 self.step(node, Event::LogRead { token, entries })
             }
@@ -393,7 +388,11 @@ impl World {
                 done,
             } if self.is_running(node, boot) => {
                 let mut event = Event::SnapshotWritten { id, next };
-                if done && !self.install(node, id)? {
+                let refused = self.mishap("chunks of snapshots that cannot be used");
+                if refused && let Some(node) = self.nodes.get_mut(&node) {
+                    node.incoming = None;
+                }
+                if refused || (done && !self.install(node, id)?) {
                     event = Event::SnapshotRefused { id };
                 }
                 self.note(|| format!("n{node} snapshot {id} written up to {next}, last: {done}"));
@@ -403,98 +402,83 @@ impl World {
         }
     }
 
-    fn read_snapshot(
-        &mut self,
-        node: NodeId,
-        token: u64,
-        id: Option<u64>,
-        offset: u64,
-        max_bytes: u64,
-    ) -> Event {
-        let fresh = self.number();
-        let filler = self.tape.below(40) as usize;
-        let Some(node) = self.nodes.get_mut(&node) else {
-            return Event::SnapshotUnavailable { token };
-        };
-        let known = id.filter(|id| node.streams.contains_key(id));
-        let (id, offset) = match known {
-            Some(id) => (id, offset),
-            None => {
-                let state = node.disk.checkpoint;
-                let meta = node
-                    .raft
-                    .as_ref()
-                    .and_then(|raft| raft.snapshot_meta(fresh, state.index));
-                let Some(meta) = meta else {
-                    return Event::SnapshotUnavailable { token };
-                };
-                node.streams
-                    .insert(fresh, (meta, snapshot_bytes(state, filler)));
-                (fresh, 0)
-            }
-        };
-        let Some((meta, bytes)) = node.streams.get(&id) else {
-            return Event::SnapshotUnavailable { token };
-        };
-        let start = (offset as usize).min(bytes.len());
-        let end = start.saturating_add(max_bytes as usize).min(bytes.len());
-        let data = bytes.slice(start..end);
-        Event::SnapshotRead {
-            token,
-            meta: meta.clone(),
-            offset,
-            data,
-            done: end == bytes.len(),
+    /// Whether something goes wrong that the core must take in its stride; counted under this name.
+    pub fn mishap(&mut self, name: &'static str) -> bool {
+        let happens = !self.calm && self.tape.chance(self.profile.mishap);
+        if happens {
+            self.report.hit(name);
         }
+        happens
     }
 
-    /// Puts a received snapshot in place of state and log. Returns `false` if its bytes make no sense.
-    fn install(&mut self, id: NodeId, stream: u64) -> Result<bool, Violation> {
-        let Some(node) = self.nodes.get_mut(&id) else {
-            return Ok(false);
-        };
-        let Some(incoming) = node.incoming.take_if(|incoming| incoming.meta.id == stream) else {
-            return Ok(false);
-        };
-        let Some(state) = snapshot_state(&incoming.bytes) else {
-            return Ok(false);
-        };
-        let meta = incoming.meta;
-        let base = (meta.configuration_index, meta.configuration.clone());
-        node.disk.install(meta.position, state, base);
-        node.app = state;
-        self.report.snapshots += 1;
-        self.observe(&Observation::Installed {
-            node: id,
-            meta: &meta,
-            state,
-        })?;
-        Ok(true)
+    pub fn is_cut(&mut self, from: NodeId, to: NodeId) -> bool {
+        let is_cut = self.cut.contains(&(from, to));
+        if is_cut {
+            let one_way = !self.cut.contains(&(to, from));
+            self.report.hit(match one_way {
+                true => "messages cut off one way",
+                false => "messages cut off",
+            });
+        }
+        is_cut
     }
 
-    /// Gives a running node an event, and does what it asks for.
+    /// Gives a running node an event, and does what it asks for, now or together with what follows from later events.
     pub fn step(&mut self, id: NodeId, event: Event) -> Result<(), Violation> {
+        self.with(id, |raft, now| raft.step(now, event)).map(drop)
+    }
+
+    /// Calls a method of a node's core, and does what follows.
+    pub fn with<T>(
+        &mut self,
+        id: NodeId,
+        call: impl FnOnce(&mut Raft, u64) -> T,
+    ) -> Result<Option<T>, Violation> {
         let now_us = self.now_us;
         let Some(node) = self.nodes.get_mut(&id) else {
-            return Ok(());
+            return Ok(None);
         };
-        let now = node.now_ms(now_us);
+        let (now, boot, gathers) = (node.now_ms(now_us), node.boot, node.gathers);
         let Some(raft) = node.raft.as_mut() else {
-            return Ok(());
+            return Ok(None);
         };
-        raft.step(now, event);
-        self.drain(id)
+        let commit = raft.commit();
+        let result = call(raft, now);
+        self.report.events += 1;
+        let index = raft.commit();
+        if index > commit {
+            self.observe(&Observation::Committed { node: id, index })?;
+            self.report.committed = self.history.last_committed();
+        }
+        if gathers {
+            self.report.hit("events taken in one batch with others");
+            self.observe(&Observation::Stepped { node: id })?;
+        } else if !self.calm && self.tape.chance(self.profile.batch) {
+            if let Some(node) = self.nodes.get_mut(&id) {
+                node.gathers = true;
+            }
+            let delay_us = self.tape.below(20) * 100;
+            self.schedule(delay_us, Pending::Drain { node: id, boot });
+            self.observe(&Observation::Stepped { node: id })?;
+        } else {
+            self.drain(id)?;
+        }
+        Ok(Some(result))
     }
 
     /// Does what a node asks for, and checks the invariants.
     pub fn drain(&mut self, id: NodeId) -> Result<(), Violation> {
-        self.report.events += 1;
-        let Some(raft) = self.nodes.get_mut(&id).and_then(|node| node.raft.as_mut()) else {
+        let Some(node) = self.nodes.get_mut(&id) else {
+            return Ok(());
+        };
+        node.gathers = false;
+        let Some(raft) = node.raft.as_mut() else {
             return Ok(());
         };
         for (done, action) in raft.take_actions().into_iter().enumerate() {
             if self.crash_in_actions == Some((id, done as u64)) {
                 self.crash_in_actions = None;
+                self.report.hit("crashes between two actions");
                 self.crash(id);
                 self.after_crash(id);
                 return Ok(());
@@ -509,280 +493,19 @@ impl World {
             .check(&self.nodes, &mut self.history, observation)
     }
 
-    fn act(&mut self, id: NodeId, action: Action) -> Result<(), Violation> {
-        let boot = self.nodes.get(&id).map_or(0, |node| node.boot);
-        match action {
-            Action::Send(message) => {
-                self.observe(&Observation::Sent {
-                    node: id,
-                    message: &message,
-                })?;
-                self.transmit(message);
-            }
-            Action::Append { seq, entries } => {
-                self.note(|| format!("n{id} append #{seq}: {}", span(&entries)));
-                self.observe(&Observation::Appending {
-                    node: id,
-                    entries: &entries,
-                })?;
-                if let Some(node) = self.nodes.get_mut(&id) {
-                    node.disk.append(seq, entries);
-                }
-                let delay = self.disk_delay_us();
-                self.schedule(
-                    delay,
-                    Pending::Appended {
-                        node: id,
-                        boot,
-                        seq,
-                    },
-                );
-            }
-            Action::SaveHardState { seq, state } => {
-                self.note(|| {
-                    format!(
-                        "n{id} save #{seq}: term {} vote {:?}",
-                        state.term, state.vote
-                    )
-                });
-                if let Some(node) = self.nodes.get_mut(&id) {
-                    node.disk.save(seq, state);
-                }
-                let delay = self.disk_delay_us();
-                self.schedule(
-                    delay,
-                    Pending::Saved {
-                        node: id,
-                        boot,
-                        seq,
-                    },
-                );
-            }
-            Action::Commit { index } => {
-                self.note(|| format!("n{id} commit {index}"));
-                self.observe(&Observation::Committed { node: id, index })?;
-                self.report.committed = self.history.last_committed();
-            }
-            Action::Apply {
-                first,
-                last,
-                entries,
-            } => self.apply(id, boot, first, last, entries)?,
-            Action::ReadLog {
-                token,
-                lo,
-                hi,
-                max_bytes,
-                ..
-            } => {
-                let delay = self.disk_delay_us();
-                self.schedule(
-                    delay,
-                    Pending::LogRead {
-                        node: id,
-                        boot,
-                        token,
-                        lo,
-                        hi,
-                        max_bytes,
-                    },
-                );
-            }
-            Action::ReadReady { token, index } => {
-                self.report.reads += 1;
-                self.note(|| format!("n{id} read {token} ready at {index}"));
-                self.observe(&Observation::ReadReady {
-                    node: id,
-                    token,
-                    index,
-                })?;
-            }
-            Action::StateChanged {
-                state,
-                term,
-                leader,
-            } => {
-                self.note(|| format!("n{id} is {state:?} in term {term}, leader {leader:?}"));
-                if state == State::Leader {
-                    self.report.elections += 1;
-                    self.observe(&Observation::Elected { node: id, term })?;
-                }
-            }
-            Action::ReadSnapshot {
-                token,
-                id: stream,
-                offset,
-                max_bytes,
-                ..
-            } => {
-                let delay = self.disk_delay_us();
-                let what = Pending::SnapshotRead {
-                    node: id,
-                    boot,
-                    token,
-                    id: stream,
-                    offset,
-                    max_bytes,
-                };
-                self.schedule(delay, what);
-            }
-            Action::CloseSnapshot { id: stream, .. } => {
-                if let Some(node) = self.nodes.get_mut(&id) {
-                    node.streams.remove(&stream);
-                }
-            }
-            Action::WriteSnapshot {
-                meta,
-                offset,
-                data,
-                done,
-                ..
-            } => {
-                self.write_snapshot(id, boot, meta, offset, &data, done)?;
-            }
-            Action::ConfigurationChanged {
-                index,
-                configuration,
-            } => {
-                self.note(|| format!("n{id} configuration {index}: {}", members(&configuration)));
-                self.observe(&Observation::Reconfigured {
-                    node: id,
-                    index,
-                    configuration: &configuration,
-                })?;
-            }
-            _ => {}
-        }
-        Ok(())
-    }
-
-    fn apply(
-        &mut self,
-        id: NodeId,
-        boot: u64,
-        first: Index,
-        last: Index,
-        mut entries: Vec<Entry>,
-    ) -> Result<(), Violation> {
-        let Some(node) = self.nodes.get_mut(&id) else {
-            return Ok(());
-        };
-        if entries.is_empty() {
-            entries = read_log(node, first, last, u64::MAX);
-        }
-        for entry in &entries {
-            node.app.hash = digest(node.app.hash, entry);
-            node.app.index = entry.index;
-        }
-        self.observe(&Observation::Applying {
-            node: id,
-            first,
-            last,
-            entries: &entries,
-        })?;
-        let delay = self.disk_delay_us();
-        self.schedule(
-            delay,
-            Pending::Applied {
-                node: id,
-                boot,
-                index: last,
-            },
-        );
-        Ok(())
-    }
-
-    fn write_snapshot(
-        &mut self,
-        id: NodeId,
-        boot: u64,
-        meta: ferrolite_consensus::SnapshotMeta,
-        offset: u64,
-        data: &[u8],
-        done: bool,
-    ) -> Result<(), Violation> {
-        let delay = self.disk_delay_us();
-        let Some(node) = self.nodes.get_mut(&id) else {
-            return Ok(());
-        };
-        if offset == 0 {
-            node.incoming = Some(Incoming {
-                meta: meta.clone(),
-                bytes: Vec::new(),
-            });
-        }
-        let received = node
-            .incoming
-            .as_ref()
-            .map(|incoming| (incoming.meta.id, incoming.bytes.len() as u64));
-        if received != Some((meta.id, offset)) {
-            let details = format!(
-                "n{id} is to write snapshot {} at {offset}, but has {received:?}",
-                meta.id
-            );
-            return Err(Violation {
-                invariant: "snapshot chunks in order",
-                details,
-            });
-        }
-        if let Some(incoming) = &mut node.incoming {
-            incoming.bytes.extend_from_slice(data);
-        }
-        let next = offset + data.len() as u64;
-        self.schedule(
-            delay,
-            Pending::SnapshotWritten {
-                node: id,
-                boot,
-                id: meta.id,
-                next,
-                done,
-            },
-        );
-        Ok(())
-    }
-
-    /// The network: a message may be lost, doubled, or late.
-    fn transmit(&mut self, message: Message) {
-        if self.cut.contains(&(message.from, message.to)) {
-            return;
-        }
-        if !self.calm {
-            if self.tape.chance(self.profile.drop) {
-                self.note(|| {
-                    format!(
-                        "      lost: n{} -> n{} t{} {}",
-                        message.from,
-                        message.to,
-                        message.term,
-                        brief(&message)
-                    )
-                });
-                return;
-            }
-            if self.tape.chance(self.profile.duplicate) {
-                let delay = self.message_delay_us();
-                self.schedule(delay, Pending::Deliver(message.clone()));
-            }
-        }
-        let mut delay = self.message_delay_us();
-        if message.body == Body::TimeoutNow && !self.calm && self.tape.chance(self.profile.transfer)
-        {
-            // So late that the leader has given up the transfer.
-            delay += 300_000 + self.tape.below(600) * 1000;
-        }
-        self.schedule(delay, Pending::Deliver(message));
-    }
-
     /// The process dies, and with it whatever the disk had not made durable.
     pub fn crash(&mut self, id: NodeId) {
         let Some(node) = self.nodes.get_mut(&id) else {
             return;
         };
-        if node.raft.take().is_none() {
+        let Some(raft) = node.raft.take() else {
             return;
+        };
+        self.report.add_metrics(&raft.metrics());
+        let lost = node.disk.crash(&mut self.tape);
+        if lost {
+            self.report.hit("crashes that lose what was not synced");
         }
-        node.disk.crash(&mut self.tape);
         self.report.crashes += 1;
         self.note(|| format!("n{id} crashes"));
     }
@@ -808,6 +531,13 @@ impl World {
         self.drain(id)
     }
 
+    /// Counts what the nodes that run have done.
+    pub fn count_metrics(&mut self) {
+        for raft in self.nodes.values().filter_map(|node| node.raft.as_ref()) {
+            self.report.add_metrics(&raft.metrics());
+        }
+    }
+
     /// The leader of the highest term.
     pub fn leader(&self) -> Option<NodeId> {
         self.nodes
@@ -816,149 +546,4 @@ impl World {
             .max_by_key(|node| node.raft.as_ref().map_or(0, Raft::term))
             .map(|node| node.id)
     }
-
-    /// Calls a method of a node's core, and does what follows.
-    pub fn with<T>(
-        &mut self,
-        id: NodeId,
-        call: impl FnOnce(&mut Raft, u64) -> T,
-    ) -> Result<Option<T>, Violation> {
-        let now_us = self.now_us;
-        let Some(node) = self.nodes.get_mut(&id) else {
-            return Ok(None);
-        };
-        let now = node.now_ms(now_us);
-        let Some(raft) = node.raft.as_mut() else {
-            return Ok(None);
-        };
-        let result = call(raft, now);
-        self.drain(id)?;
-        Ok(Some(result))
-    }
-}
-
-fn draw_profile(tape: &mut Tape) -> Profile {
-    // Each fault is absent in a third of the runs, rare in a third, frequent in a third.
-    let mut level = |rare: u8, frequent: u8| match tape.below(3) {
-        0 => 0,
-        1 => rare,
-        _ => frequent,
-    };
-    Profile {
-        drop: level(8, 50),
-        duplicate: level(8, 50),
-        slow_message: level(8, 60),
-        slow_disk: level(8, 80),
-        crash: level(3, 14),
-        partition: level(3, 14),
-        damage: level(60, 160),
-        disk_failure: level(10, 60),
-        wipe: level(1, 4),
-        jump: level(4, 20),
-        membership: level(4, 24),
-        transfer: level(3, 30),
-        propose: 20 + level(20, 80),
-        read: level(8, 40),
-        compact: level(4, 24),
-    }
-}
-
-fn draw_options(tape: &mut Tape) -> Options {
-    let mut options = Options::new(1, 1);
-    options.election_timeout_min_ms = 200;
-    options.election_timeout_max_ms = 400;
-    options.heartbeat_ms = 50;
-    options.transfer_timeout_ms = 500;
-    options.max_message_bytes = [1, 90, 300, 1 << 20][tape.below(4) as usize];
-    options.max_inflight_messages = [1, 2, 64][tape.below(3) as usize];
-    options.max_inflight_bytes = [1, 400, 1 << 20][tape.below(3) as usize];
-    options.tail_cache_bytes = [0, 200, 1 << 20][tape.below(3) as usize];
-    options.max_uncommitted_bytes = [100, 1 << 20][tape.below(2) as usize];
-    options.trailing_entries = [0, 3, 100][tape.below(3) as usize];
-    options.promotion_lag_entries = [0, 2, 100][tape.below(3) as usize];
-    options.snapshot_chunk_bytes = [7, 16, 1 << 16][tape.below(3) as usize];
-    options.eager_commit = tape.below(2) == 1;
-    if tape.below(2) == 1 {
-        // Two clocks differ by twice what one drifts, and a little for the quotient.
-        options.lease = Some(Lease {
-            drift_ppm: 2 * DRIFT_PPM as u64 + 2000,
-            jump_ms: JUMP_MS,
-        });
-    }
-    options
-}
-
-fn read_log(node: &Node, lo: Index, hi: Index, max_bytes: u64) -> Vec<Entry> {
-    let mut bytes = 0;
-    let mut entries = Vec::new();
-    for index in lo..=hi {
-        let Some(entry) = node.disk.current.get(index) else {
-            break;
-        };
-        bytes += entry.payload.len() as u64;
-        if bytes > max_bytes && !entries.is_empty() {
-            break;
-        }
-        entries.push(entry.clone());
-    }
-    entries
-}
-
-fn span(entries: &[Entry]) -> String {
-    match (entries.first(), entries.last()) {
-        (Some(first), Some(last)) => format!(
-            "{}@{}..{}@{}",
-            first.index, first.term, last.index, last.term
-        ),
-        _ => "nothing".to_owned(),
-    }
-}
-
-fn members(configuration: &Configuration) -> String {
-    let list = |members: &[Member]| {
-        let each = members
-            .iter()
-            .map(|member| format!("{}{}", &format!("{:?}", member.role)[..2], member.id));
-        each.collect::<Vec<_>>().join(" ")
-    };
-    match configuration.is_joint() {
-        true => format!(
-            "[{}] leaving [{}]",
-            list(configuration.members()),
-            list(configuration.outgoing())
-        ),
-        false => format!("[{}]", list(configuration.members())),
-    }
-}
-
-fn brief(message: &Message) -> String {
-    match &message.body {
-        Body::Append {
-            seq,
-            prev,
-            commit,
-            entries,
-        } => {
-            format!(
-                "append #{seq} after {}@{}: {}, commit {commit}",
-                prev.index,
-                prev.term,
-                span(entries)
-            )
-        }
-        Body::Snapshot {
-            meta, offset, done, ..
-        } => {
-            format!(
-                "snapshot {} of {} at {offset}, last: {done}",
-                meta.id, meta.position.index
-            )
-        }
-        other => format!("{other:?}"),
-    }
-}
-
-/// The position of a node's last durable entry.
-pub fn durable_last(node: &Node) -> Position {
-    node.disk.durable.last()
 }

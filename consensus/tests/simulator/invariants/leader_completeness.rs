@@ -7,7 +7,12 @@ pub fn check(nodes: &Nodes, history: &History, seen: &Observation<'_>) -> Check 
     let Observation::Elected { node, term } = seen else {
         return Ok(());
     };
-    let Some(raft) = nodes.get(node).and_then(|node| node.raft.as_ref()) else {
+    // One that has ceased to lead within the same batch of events may have lost what it held.
+    let leads = |raft: &&ferrolite_consensus::Raft| raft.is_leader() && raft.term() == *term;
+    let Some(raft) = (nodes.get(node))
+        .and_then(|node| node.raft.as_ref())
+        .filter(leads)
+    else {
         return Ok(());
     };
     for committed in history.all_committed().iter().rev() {
