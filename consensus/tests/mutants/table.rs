@@ -352,6 +352,78 @@ pub const MUTANTS: &[Mutant] = &[
             "self.hard.commit.max(self.commit)",
         )],
     },
+    Mutant {
+        bug: "a leader that leaves hands over to a node that lacks what is committed",
+        source: "this crate, openraft 1806",
+        edits: &[edit(
+            "membership.rs",
+            "self.best_successor(self.commit)",
+            "self.best_successor(index)",
+        )],
+    },
+    Mutant {
+        bug: "a voter is removed and added in one change, and its wiped self counts as the outgoing voter",
+        source: "this crate",
+        edits: &[edit(
+            "membership.rs",
+            "if self.configurations.current().member(member.id).is_some() {",
+            "if self.commit == u64::MAX {",
+        )],
+    },
+    Mutant {
+        bug: "a node that restarts elects itself at once, for its configuration names no other voter but is not committed",
+        source: "this crate",
+        edits: &[edit(
+            "raft.rs",
+            ".all(|configuration| configuration.is_only_voter(options.id))",
+            ".last().is_some_and(|configuration| configuration.is_only_voter(options.id))",
+        )],
+    },
+    Mutant {
+        bug: "a lease lasts the whole election timeout, whatever the clocks do",
+        source: "dissertation 6.4.1",
+        edits: &[edit(
+            "options.rs",
+            "(left > 0).then_some(left)",
+            "(left > 0).then_some(self.election_timeout_min_ms)",
+        )],
+    },
+    Mutant {
+        bug: "a lease counts from the answer, not from the question",
+        source: "dissertation 6.4.1",
+        edits: &[edit(
+            "reads.rs",
+            "self.reads.confirmed_at = Some(at);",
+            "self.reads.confirmed_at = Some(at.max(self.now));",
+        )],
+    },
+    Mutant {
+        bug: "a node with a damaged log stands for election",
+        source: "etcd 6515",
+        edits: &[edit(
+            "election.rs",
+            "self.hard.claim.is_none() && !self.is_installing() && is_voter",
+            "!self.is_installing() && is_voter",
+        )],
+    },
+    Mutant {
+        bug: "an election is won with the new voters alone",
+        source: "openraft 6c0ccaf",
+        edits: &[edit(
+            "quorum.rs",
+            "match (vote(incoming, &answer), vote(outgoing, &answer)) {",
+            "let _ = outgoing; match (vote(incoming, &answer), vote(incoming, &answer)) {",
+        )],
+    },
+    Mutant {
+        bug: "entries are written while a snapshot replaces the log",
+        source: "this crate",
+        edits: &[edit(
+            "replication.rs",
+            "!self.is_installing() && (self.hard.claim.is_none() || self.saves.is_clean())",
+            "self.hard.claim.is_none() || self.saves.is_clean()",
+        )],
+    },
 ];
 
 /// Bugs of the list that cannot exist in this design.

@@ -390,7 +390,7 @@ impl World {
                 let mut event = Event::SnapshotWritten { id, next };
                 let refused = self.mishap("chunks of snapshots that cannot be used");
                 if refused && let Some(node) = self.nodes.get_mut(&node) {
-                    node.incoming = None;
+                    node.incoming.take_if(|incoming| incoming.meta.id == id);
                 }
                 if refused || (done && !self.install(node, id)?) {
                     event = Event::SnapshotRefused { id };
