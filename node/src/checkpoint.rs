@@ -198,6 +198,7 @@ impl Store {
                 "finishing an interrupted checkpoint"
             );
             self.redo(target)?;
+            self.mark.settle();
         }
         Ok(())
     }
@@ -277,9 +278,9 @@ impl Store {
             let file = self.file(&name)?;
             for index in begun.indexes {
                 let earlier = Part::decode(self.log.entry(index)?.payload)?;
-                write_part(&file, &earlier, part.db_size())?;
+                write_part(&file, &earlier, part.db_size(), entry.index)?;
             }
-            write_part(&file, &part, part.db_size())?;
+            write_part(&file, &part, part.db_size(), entry.index)?;
             touched.insert(name, file);
             Ok(())
         })?;
@@ -300,7 +301,8 @@ struct Begun {
     whole: bool,
 }
 
-fn write_part(file: &PageFile, part: &Part, db_size: u32) -> Result<(), Error> {
+/// Writes the pages of a part of the transaction that entry `index` commits.
+fn write_part(file: &PageFile, part: &Part, db_size: u32, index: Index) -> Result<(), Error> {
     let mut pages = Vec::with_capacity(part.frames().len());
     for frame in part.frames() {
         // A page that the same transaction cut off again is not written back behind the end.
@@ -311,7 +313,7 @@ fn write_part(file: &PageFile, part: &Part, db_size: u32) -> Result<(), Error> {
     let pages = pages
         .iter()
         .map(|(page_no, page)| (*page_no, page.as_slice()));
-    ferrolite_pager::write_transaction(file, part.page_size(), pages, db_size)
+    ferrolite_pager::write_transaction_at(file, part.page_size(), pages, db_size, index)
         .map_err(|error| Error::io("writing pages into a database file", error))
 }
 

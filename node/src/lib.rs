@@ -46,6 +46,7 @@ mod checkpoint;
 mod error;
 mod gateway;
 mod handle;
+pub mod inspection;
 mod leading;
 mod listener;
 mod log_writer;

@@ -27,6 +27,10 @@ enum Command {
     Playground(program::playground::PlaygroundArgs),
     /// Run a node
     Serve(program::serve::ServeArgs),
+    /// Show what is in the data directory of a node that does not run
+    Inspect(program::inspect::InspectArgs),
+    /// Check every record and every page in the data directory of a node that does not run
+    Verify(program::inspect::VerifyArgs),
     /// Found a new cluster on what one node has, when a majority is gone for good
     Recover(program::recover::RecoverArgs),
     #[command(flatten)]
@@ -50,6 +54,8 @@ fn main() -> ExitCode {
         match program.command {
             Command::Playground(args) => program::playground::run(args).await,
             Command::Serve(args) => program::serve::run(args).await,
+            Command::Inspect(args) => program::inspect::inspect(&args),
+            Command::Verify(args) => program::inspect::verify(&args),
             Command::Recover(args) => program::recover::run(&args),
             Command::Client(command) => ferrolite_cli::exit_code(ferrolite_cli::run(command).await),
         }

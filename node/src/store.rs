@@ -37,16 +37,18 @@ use crate::options::Options;
 use crate::pages::{LogPages, TransactionIds};
 use crate::snapshot::Install;
 
-const IDENTITY: SlotKind = SlotKind {
+pub(crate) const IDENTITY: SlotKind = SlotKind {
     name: "identity",
     magic: *b"FRLT-id\0",
     version: 1,
 };
-const HARD_STATE: SlotKind = SlotKind {
+pub(crate) const HARD_STATE: SlotKind = SlotKind {
     name: "hard-state",
     magic: *b"FRLT-hs\0",
     version: 1,
 };
+/// Where in the data directory the log is.
+pub(crate) const LOG_DIRECTORY: &str = "log";
 /// How much of the log is read at once when it is scanned.
 const SCAN_BYTES: usize = 4 << 20;
 
@@ -54,7 +56,7 @@ const SCAN_BYTES: usize = 4 << 20;
 #[derive(Debug)]
 pub(crate) struct Store {
     pub(crate) log: Arc<Log>,
-    pub(crate) mark: CheckpointMark,
+    pub(crate) mark: Arc<CheckpointMark>,
     pub(crate) databases: PathBuf,
     pub(crate) incoming: PathBuf,
     pub(crate) page_size: u32,
@@ -100,8 +102,10 @@ impl Store {
         let root = DirBackend::open(directory)?;
         let incarnation = identify(&root, id)?;
         let (hard_state, state) = open_hard_state(&root)?;
-        let (log, recovery) =
-            Log::open(Arc::new(root.subdirectory("log")?), LogOptions::default())?;
+        let (log, recovery) = Log::open(
+            Arc::new(root.subdirectory(LOG_DIRECTORY)?),
+            LogOptions::default(),
+        )?;
         if recovery.torn_bytes > 0 {
             tracing::info!(
                 bytes = recovery.torn_bytes,
@@ -115,7 +119,7 @@ impl Store {
             );
         }
         let process_id = random_u64()?;
-        let mark = CheckpointMark::open(&root)?;
+        let mark = Arc::new(CheckpointMark::open(&root)?);
         let databases = directory.join("databases");
         let incoming = directory.join("incoming");
         std::fs::create_dir_all(&databases)
@@ -141,6 +145,10 @@ impl Store {
             install.finish(&store)?;
         }
         store.redo_interrupted_checkpoint()?;
+        // What cannot be used is to be known now, and not when a client asks for it.
+        for (name, _) in store.list()? {
+            store.file(&name)?;
+        }
         let past = store.past(state)?;
         Ok((store, past))
     }
@@ -151,10 +159,13 @@ fn identity(root: &DirBackend) -> Result<Option<(u64, u64)>, Error> {
     let Some((_, payload)) = SlotFile::open(root, IDENTITY)? else {
         return Ok(None);
     };
-    match (u64_at(&payload, 0), u64_at(&payload, 8)) {
-        (Some(id), Some(incarnation)) => Ok(Some((id, incarnation))),
-        _ => Err(damaged(IDENTITY.name).into()),
-    }
+    let identity = identity_of(&payload).ok_or_else(|| damaged(IDENTITY.name))?;
+    Ok(Some(identity))
+}
+
+/// Number and incarnation of a node, as the file [`IDENTITY`] has them.
+pub(crate) fn identity_of(payload: &[u8]) -> Option<(u64, u64)> {
+    Some((u64_at(payload, 0)?, u64_at(payload, 8)?))
 }
 
 /// The node whose data directory this is; `None` if it is no data directory.
@@ -352,8 +363,10 @@ impl Store {
         if let Some(file) = files.get(name) {
             return Ok(Arc::clone(file));
         }
-        let file = Arc::new(PageFile::open(
+        let file = Arc::new(PageFile::open_checked(
             &self.databases.join(ferrolite_pager::file_name(name)?),
+            self.page_size,
+            Arc::clone(&self.mark),
         )?);
         files.insert(name.to_owned(), Arc::clone(&file));
         Ok(file)

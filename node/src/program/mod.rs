@@ -1,5 +1,6 @@
 //! The commands that run nodes; those that only talk to them are in `ferrolite-cli`.
 
+pub(crate) mod inspect;
 pub(crate) mod playground;
 pub(crate) mod recover;
 pub(crate) mod serve;
