@@ -57,6 +57,7 @@ mod pages;
 mod peers;
 pub mod recovery;
 mod replica;
+mod room;
 mod snapshot;
 mod store;
 

@@ -33,6 +33,9 @@ pub struct Options {
     pub log_bytes: u64,
     /// So many bytes of log may gather before they are written into the database files. 8 MiB by default.
     pub checkpoint_bytes: u64,
+    /// So many bytes of the disk stay free: with less, the leader refuses to begin writes. Never more than an eighth of the
+    /// file system. 32 MiB by default.
+    pub reserve_bytes: u64,
     /// Size of a page in bytes, the same for all databases of a cluster. 4096.
     pub page_size: u32,
     /// Threads that serve sockets.
@@ -50,6 +53,7 @@ impl Default for Options {
             max_transaction_bytes: 512 << 20,
             log_bytes: 64 << 20,
             checkpoint_bytes: 8 << 20,
+            reserve_bytes: 32 << 20,
             page_size: 4096,
             network_threads: 2,
         }

@@ -5,6 +5,7 @@
 //! DIR/log/        the log's segments
 //! DIR/databases/  one ordinary SQLite file a database
 //! DIR/incoming/   a snapshot that is being received
+//! DIR/imports/    databases that clients are importing; worth nothing after a crash
 //! ```
 //!
 //! # What is where
@@ -17,6 +18,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use ferrolite_consensus as consensus;
@@ -35,6 +37,7 @@ use crate::error::Error;
 use crate::membership;
 use crate::options::Options;
 use crate::pages::{LogPages, TransactionIds};
+use crate::room::Room;
 use crate::snapshot::Install;
 
 pub(crate) const IDENTITY: SlotKind = SlotKind {
@@ -59,7 +62,10 @@ pub(crate) struct Store {
     pub(crate) mark: Arc<CheckpointMark>,
     pub(crate) databases: PathBuf,
     pub(crate) incoming: PathBuf,
+    imports: PathBuf,
+    next_import: AtomicU64,
     pub(crate) page_size: u32,
+    pub(crate) room: Room,
     incarnation: u64,
     hard_state: SlotFile,
     files: Mutex<HashMap<String, Arc<PageFile>>>,
@@ -129,7 +135,10 @@ impl Store {
             mark,
             databases,
             incoming,
+            imports: empty_directory(directory.join("imports"))?,
+            next_import: AtomicU64::new(0),
             page_size: options.page_size,
+            room: Room::new(directory.to_owned(), options.reserve_bytes),
             incarnation,
             hard_state,
             files: Mutex::default(),
@@ -209,6 +218,19 @@ fn open_hard_state(root: &DirBackend) -> Result<(SlotFile, HardState), Error> {
             Ok((SlotFile::create(root, HARD_STATE, &state.encode())?, state))
         }
     }
+}
+
+/// Makes a directory, or empties it of what a crash has left there.
+fn empty_directory(path: PathBuf) -> Result<PathBuf, Error> {
+    let empty = || -> std::io::Result<()> {
+        std::fs::create_dir_all(&path)?;
+        for item in std::fs::read_dir(&path)? {
+            std::fs::remove_file(item?.path())?;
+        }
+        Ok(())
+    };
+    empty().map_err(|error| Error::io(format!("emptying {}", path.display()), error))?;
+    Ok(path)
 }
 
 fn damaged(file: &str) -> ferrolite_wal::Error {
@@ -342,6 +364,12 @@ impl Store {
     /// A random number of this process.
     pub(crate) fn process_id(&self) -> u64 {
         self.process_id
+    }
+
+    /// A path for the pages of an import, where no file is.
+    pub(crate) fn new_import(&self) -> PathBuf {
+        let number = self.next_import.fetch_add(1, Ordering::Relaxed);
+        self.imports.join(format!("{number}.sqlite"))
     }
 
     pub(crate) fn next_transaction(&self) -> TransactionId {

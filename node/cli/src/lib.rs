@@ -58,8 +58,10 @@ pub enum Command {
     /// Show whether the nodes answer and agree on a leader
     Status(status::StatusArgs),
     /// Load an SQLite file into a cluster
+    #[command(visible_alias = "restore")]
     Import(transfer::import::ImportArgs),
-    /// Write a database of a cluster to an SQLite file
+    /// Write a database of a cluster to an SQLite file, while it is in use
+    #[command(visible_alias = "backup")]
     Export(transfer::export::ExportArgs),
 }
 

@@ -4,6 +4,7 @@ use ferrolite_wire::{ErrorCode, Response, WireError};
 
 use crate::error::Error;
 use crate::leading::{Lost, OpenRefusal};
+use crate::room::Short;
 
 /// Why a request failed, as its client is told.
 #[derive(Debug)]
@@ -25,6 +26,16 @@ impl Failure {
 
     pub(super) fn not_leader() -> Self {
         Self::new(ErrorCode::IOERR_NOT_LEADER, "not leader")
+    }
+
+    pub(super) fn full(free_bytes: u64) -> Self {
+        Self::new(
+            ErrorCode::FULL,
+            format!(
+                "the leader's disk is nearly full, {} MiB are left: writes go on when there is room",
+                free_bytes >> 20
+            ),
+        )
     }
 
     pub(super) fn closing(mut self) -> Self {
@@ -57,6 +68,12 @@ impl From<ferrolite_sql::Error> for Failure {
         } else {
             Self::new(ErrorCode(u64::from(error.code())), error.to_string())
         }
+    }
+}
+
+impl From<Short> for Failure {
+    fn from(short: Short) -> Self {
+        Self::full(short.free_bytes)
     }
 }
 

@@ -2,9 +2,14 @@
 //!
 //! An import does not pass through the engine. Its pages go into the log as they come, in parts that nothing
 //! is made of until the last one commits; so a database of any size is imported with little memory, and a
-//! client that vanishes in the middle leaves nothing behind. Meanwhile the import has the writer's turn.
+//! client that vanishes in the middle leaves nothing behind. Meanwhile the import has the writer's turn. Its
+//! pages are kept in a file aside as well: only when all are there can it be told whether they are a sound
+//! database, and nothing else is committed.
 
 use std::collections::VecDeque;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
@@ -35,7 +40,68 @@ pub(super) struct Import {
     next_page: u32,
     writer: Option<PartWriter>,
     under_way: VecDeque<oneshot::Receiver<Result<(), Error>>>,
+    aside: Aside,
     _turn: Turn,
+}
+
+/// The pages of an import as the file that they will be, until it is known whether that is sound.
+struct Aside {
+    file: Arc<File>,
+    path: PathBuf,
+}
+
+impl Aside {
+    fn create(handle: &Handle) -> Result<Self, Error> {
+        let path = handle.store.new_import();
+        let file = File::options()
+            .write(true)
+            .create_new(true)
+            .open(&path)
+            .map_err(|error| Error::io(format!("creating {}", path.display()), error))?;
+        Ok(Self {
+            file: Arc::new(file),
+            path,
+        })
+    }
+
+    async fn write(&self, pages: Bytes, at: u64) -> Result<(), Failure> {
+        let file = Arc::clone(&self.file);
+        off(move || file.write_all_at(&pages, at))
+            .await?
+            .map_err(|error| match error.kind() {
+                std::io::ErrorKind::StorageFull => Failure::full(0),
+                _ => Error::io("keeping an import aside", error).into(),
+            })
+    }
+
+    async fn validate(&self) -> Result<(), Failure> {
+        let path = self.path.clone();
+        match off(move || ferrolite_pager::validate::examine(&path)).await? {
+            Ok(report) => match report.problems.first() {
+                None => Ok(()),
+                Some(first) => Err(refused(&format!(
+                    "it is damaged: {first}; PRAGMA integrity_check lists what is wrong, and .recover saves what can be read"
+                ))),
+            },
+            Err(error) if error.is_not_a_database() => Err(refused(&error.to_string())),
+            Err(error) => Err(Error::from(error).into()),
+        }
+    }
+}
+
+impl Drop for Aside {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_file(&self.path) {
+            tracing::warn!(%error, path = %self.path.display(), "cannot remove what is left of an import");
+        }
+    }
+}
+
+fn refused(why: &str) -> Failure {
+    Failure::new(
+        ErrorCode::NOTADB,
+        format!("this file cannot be imported: {why}"),
+    )
 }
 
 impl Drop for Import {
@@ -90,12 +156,7 @@ impl Import {
 
 /// Page 1 as a database of a cluster has it: in WAL mode. What the engine does not read is refused.
 fn first_page(image: &[u8]) -> Result<Vec<u8>, Failure> {
-    let refuse = |why: &str| {
-        Err(Failure::new(
-            ErrorCode::NOTADB,
-            format!("this file cannot be imported: {why}"),
-        ))
-    };
+    let refuse = |why: &str| Err(refused(why));
     if !image.starts_with(b"SQLite format 3\0") {
         return refuse("it is not an SQLite database, or it is encrypted");
     }
@@ -138,6 +199,10 @@ impl Connection {
         let pages = u32::try_from(pages).ok().filter(|pages| *pages > 0);
         let pages = pages
             .ok_or_else(|| Failure::new(ErrorCode::NOTADB, "the file has no pages, or too many"))?;
+        // They are kept aside, in the log, and in the end in the database.
+        let bytes = u64::from(pages) * u64::from(ours) * 3;
+        let store = Arc::clone(&self.context.handle.store);
+        off(move || store.room.check(bytes)).await??;
         let open = self.open_database(name.clone()).await?;
         let database = Arc::clone(&open.database);
         let turn = wait_for_turn(&database, self.context.busy_timeout).await?;
@@ -166,6 +231,7 @@ impl Connection {
             next_page: 1,
             writer: Some(writer),
             under_way: VecDeque::new(),
+            aside: Aside::create(&self.context.handle)?,
             _turn: turn,
         });
         Ok(Response::Empty)
@@ -196,6 +262,8 @@ impl Connection {
                 "these are not whole pages, or more than announced",
             ));
         }
+        let at = first_page.saturating_sub(1) * u64::from(self.context.page_size);
+        import.aside.write(pages.clone(), at).await?;
         for image in images {
             import.push(image)?;
         }
@@ -212,6 +280,7 @@ impl Connection {
             let message = format!("pages from {} on are missing", import.next_page);
             return Err(Failure::new(ErrorCode::MISUSE, message));
         }
+        import.aside.validate().await?;
         if let Some(writer) = import.writer.take() {
             let last = writer.finish(import.pages);
             import.propose(last, true);

@@ -149,6 +149,11 @@ impl OpenDatabase {
             },
         };
         if statement.needs_turn() && !self.session.has_turn() {
+            if let Err(short) = self.handle.store.room.check(0) {
+                // With it goes the turn, if it was granted already.
+                self.put_back(text, statement);
+                return Err(short.into());
+            }
             match turn.or_else(|| self.database.sql.line().try_take()) {
                 Some(turn) => self.session.take_turn(turn),
                 None => {

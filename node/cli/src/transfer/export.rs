@@ -1,4 +1,4 @@
-//! `ferrolite export`.
+//! `ferrolite export`, which is `ferrolite backup` as well.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
@@ -20,9 +20,10 @@ use crate::servers::Servers;
 #[command(after_help = "\
 Examples:
   ferrolite export shop shop.sqlite --servers db1:9001,db2:9001
-  ferrolite export shop /backup/shop.sqlite --force && sqlite3 /backup/shop.sqlite .tables
+  ferrolite backup shop /backup/shop.sqlite --force && sqlite3 /backup/shop.sqlite .tables
 
-Writers are not stopped. The file is written under another name and renamed when it is complete.")]
+Writers are not stopped, and the file is one consistent state. It is written under another name, checked, and renamed
+when it is complete: a file of that name is whole and sound.")]
 pub struct ExportArgs {
     /// The database's name in the cluster
     #[arg(value_name = "NAME")]
@@ -52,6 +53,15 @@ async fn export(args: ExportArgs) -> Result<()> {
     refuse_unknown(&client, &args.database).await?;
     let started = Instant::now();
     let written_bytes = write_pages(&client, &args.database, &target).await?;
+    let path = target.path.clone();
+    let checked = tokio::task::spawn_blocking(move || ferrolite_pager::validate::file(&path));
+    let checked = checked
+        .await
+        .map_err(|error| Error::input(format!("checking the file failed: {error}")))?;
+    checked.map_err(|error| Error::Input {
+        message: format!("the database {} is damaged: {error}", args.database),
+        advice: Some("keep older backups; PRAGMA integrity_check lists what is wrong".to_owned()),
+    })?;
     target.finish(args.force)?;
     println!(
         "{} exported to {}: {}",

@@ -1,4 +1,4 @@
-//! `ferrolite import`.
+//! `ferrolite import`, which is `ferrolite restore` as well.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ use crate::servers::Servers;
 #[command(after_help = "\
 Examples:
   ferrolite import shop.sqlite --database shop --servers db1:9001,db2:9001
-  ferrolite import shop.sqlite --database shop --replace
+  ferrolite restore /backup/shop.sqlite --database shop --replace
 
 The file must be complete: if a shop.sqlite-wal lies beside it, close the programs that use the database
 and run: sqlite3 shop.sqlite 'PRAGMA wal_checkpoint(TRUNCATE)'")]
