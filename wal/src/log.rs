@@ -22,8 +22,11 @@
 //! # Failing
 //!
 //! After a failed write or sync nobody knows what the disk holds, so the log stops: that call and every later one
-//! answers the same error. Two failures are no reason to stop: no room for a new segment ([`Error::Full`]), which is
-//! found before anything is written, and a record that cannot be read.
+//! answers the same error. Two failures are no reason to stop. One is a full disk ([`Error::Full`]): it is nearly always
+//! found before anything is written, because segments are filled before they are used; where a file system finds no
+//! room even for bytes that are there, what it may have written lies behind the log's end and is wiped. The append is
+//! refused, everything else goes on, and the same append works once there is room. The other is a record that cannot
+//! be read.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{

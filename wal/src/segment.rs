@@ -201,22 +201,23 @@ pub(crate) fn preallocate(backend: &dyn Backend, name: String, len: u32) -> Resu
                 .map_err(|e| Error::at("rename", &name, e))?;
             Ok(Spare { name, file, len })
         }
-        Err(e)
-            if matches!(
-                e.kind(),
-                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
-            ) =>
-        {
-            match backend.remove(&unfinished) {
-                Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::at("remove", &name, e)),
-                _ => Err(Error::Full {
-                    file: name,
-                    needed_bytes: u64::from(len),
-                }),
-            }
-        }
+        Err(e) if is_no_room(&e) => match backend.remove(&unfinished) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::at("remove", &name, e)),
+            _ => Err(Error::Full {
+                file: name,
+                needed_bytes: u64::from(len),
+            }),
+        },
         Err(e) => Err(Error::at("preallocate", &name, e)),
     }
+}
+
+/// Whether an operation failed because the disk is full, or this user's share of it.
+pub(crate) fn is_no_room(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
 }
 
 fn fill(backend: &dyn Backend, name: &str, len: u32) -> io::Result<Arc<dyn BackendFile>> {

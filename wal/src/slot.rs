@@ -22,9 +22,12 @@ use crate::backend::{Backend, BackendFile};
 use crate::bytes_le::{get_u32, get_u64, slice};
 use crate::error::Error;
 use crate::inspect::{CopyReport, CopyState, SlotReport};
+use crate::segment::is_no_room;
 
 /// Distance of the copies, and so the largest sector that a torn write or a rotten spot may take at once.
 const BLOCK_BYTES: u64 = 4096;
+/// The last bytes of the file, which give it its length of 16384.
+const LAST_AT: u64 = 4 * BLOCK_BYTES - 512;
 /// Bytes read and written per copy.
 const COPY_BYTES: usize = 512;
 /// Magic (8), version (4), checksum of those two (4).
@@ -76,7 +79,14 @@ impl SlotFile {
         let file = backend.open(&temporary, true).map_err(failed)?;
         // What a crash left under the temporary name is worth nothing.
         file.set_len(0).map_err(failed)?;
-        file.set_len(4 * BLOCK_BYTES).map_err(failed)?;
+        // Every place that is ever written is written now, so that no later save needs room on the disk.
+        for offset in [0, 1, 2, 3]
+            .map(|block| block * BLOCK_BYTES)
+            .into_iter()
+            .chain([LAST_AT])
+        {
+            file.write_at(offset, &[0; COPY_BYTES]).map_err(failed)?;
+        }
         let slots = SlotFile {
             kind,
             file,
@@ -146,7 +156,8 @@ impl SlotFile {
         self.write(payload, true)
     }
 
-    /// Replaces the value, to become durable whenever the system writes it. A hint, never a promise.
+    /// Replaces the value, to become durable whenever the system writes it. A hint, never a promise: on a full disk the
+    /// old value stays.
     ///
     /// # Errors
     /// As [`save`](SlotFile::save).
@@ -179,6 +190,8 @@ impl SlotFile {
                 state.generation = generation;
                 Ok(())
             }
+            // The newest value is in the other slot, and whoever has an old hint does without the new one.
+            Err(e) if !durable && is_no_room(&e) => Ok(()),
             Err(e) => {
                 let error = Error::at("write", self.kind.name, e);
                 state.failed = Some(error.clone());
@@ -295,7 +308,7 @@ mod tests {
     )]
 
     use super::*;
-    use crate::backend::{Backend, MemBackend};
+    use crate::backend::{Backend, FaultBackend, FaultKind, MemBackend, Operation};
 
     const KIND: SlotKind = SlotKind {
         name: "slots",
@@ -305,6 +318,23 @@ mod tests {
 
     fn reopen(backend: &MemBackend) -> Vec<u8> {
         SlotFile::open(backend, KIND).unwrap().unwrap().1
+    }
+
+    /// All of the file is written when it is made: a vote must not fail because the disk filled up in the meantime.
+    #[test]
+    fn later_saves_need_no_room() {
+        let backend = FaultBackend::new();
+        // A file that is only made longer has holes, which take room when they are written.
+        backend.inject(
+            Operation::SetLen,
+            1,
+            FaultKind::Fails(std::io::ErrorKind::Other),
+        );
+        let slots = SlotFile::create(&backend, KIND, b"one").unwrap();
+        backend.set_capacity(Some(backend.used()));
+        assert_eq!(backend.used(), 4 * BLOCK_BYTES);
+        slots.save(b"two").unwrap();
+        slots.save(b"three").unwrap();
     }
 
     /// The newest value is read back, and a second program version is told from damage.

@@ -12,7 +12,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::mem::{memory_len, read_from, write_into};
 use super::{Backend, BackendFile};
@@ -53,6 +53,10 @@ pub enum FaultKind {
     Fails(io::ErrorKind),
     /// A write stores its first half and fails; a read returns half of the bytes and says so.
     Half,
+    /// A write stores its first half and fails with this error.
+    HalfFails(io::ErrorKind),
+    /// It goes well, but late: its caller waits until [`FaultBackend::release`], and other operations overtake it.
+    Late,
     /// A write or sync says that all is well and does nothing durable: a lying disk.
     Lost,
     /// A write goes this many bytes further on in the file.
@@ -84,8 +88,9 @@ enum NameChange {
 
 #[derive(Debug, Clone, Default)]
 struct Inode {
-    seen: Vec<u8>,
-    durable: Vec<u8>,
+    // Shared until one of them is written: forks and crashes copy no bytes.
+    seen: Arc<Vec<u8>>,
+    durable: Arc<Vec<u8>>,
     unsynced: Vec<Change>,
 }
 
@@ -115,6 +120,17 @@ struct Disk {
     stop_after: Option<u64>,
     /// Counts crashes; handles from before the last one are dead.
     life: u64,
+    /// Operations that wait for their release.
+    late: usize,
+    /// Counts releases.
+    releases: u64,
+}
+
+/// The disk, and a bell that rings when an operation becomes late, or late ones may go on.
+#[derive(Debug, Default)]
+struct Shared {
+    disk: Mutex<Disk>,
+    bell: Condvar,
 }
 
 /// A simulated disk, or one directory of it. Clones share it. See the module's text.
@@ -134,7 +150,7 @@ struct Disk {
 /// ```
 #[derive(Debug, Clone)]
 pub struct FaultBackend {
-    disk: Arc<Mutex<Disk>>,
+    disk: Arc<Shared>,
     directory: String,
 }
 
@@ -169,10 +185,14 @@ impl FaultBackend {
         let disk = Disk {
             faults: Vec::new(),
             stop_after: None,
+            late: 0,
             ..self.disk().clone()
         };
         FaultBackend {
-            disk: Arc::new(Mutex::new(disk)),
+            disk: Arc::new(Shared {
+                disk: Mutex::new(disk),
+                bell: Condvar::new(),
+            }),
             directory: self.directory.clone(),
         }
     }
@@ -237,7 +257,7 @@ impl FaultBackend {
                 match change {
                     Change::SetLen(len) => {
                         if decide() {
-                            file.durable
+                            Arc::make_mut(&mut file.durable)
                                 .resize(usize::try_from(len).unwrap_or(usize::MAX), 0);
                         }
                     }
@@ -250,7 +270,9 @@ impl FaultBackend {
                                 usize::try_from(sector - at % sector).unwrap_or(SECTOR_BYTES);
                             let (piece, after) = rest.split_at(room.min(rest.len()));
                             // The write was possible once, so it is again.
-                            if decide() && write_into(&mut file.durable, at, piece).is_err() {
+                            if decide()
+                                && write_into(Arc::make_mut(&mut file.durable), at, piece).is_err()
+                            {
                                 break;
                             }
                             at += piece.len() as u64;
@@ -272,6 +294,27 @@ impl FaultBackend {
         disk.life += 1;
         disk.faults.clear();
         disk.stop_after = None;
+        // Whoever still waits goes on to learn that the machine has stopped.
+        disk.releases += 1;
+        self.disk.bell.notify_all();
+    }
+
+    /// Waits until so many operations are [late](FaultKind::Late) at the same time.
+    pub fn wait_until_late(&self, operations: usize) {
+        let mut disk = self.disk();
+        while disk.late < operations {
+            disk = self
+                .disk
+                .bell
+                .wait(disk)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Lets all operations that are late complete.
+    pub fn release(&self) {
+        self.disk().releases += 1;
+        self.disk.bell.notify_all();
     }
 
     /// Turns over one bit of a file, in what is seen and what is durable. Does nothing outside of the file.
@@ -285,7 +328,7 @@ impl FaultBackend {
         let at = usize::try_from(bit / 8).unwrap_or(usize::MAX);
         if let Some(file) = file.and_then(|file| disk.files.get_mut(file)) {
             for bytes in [&mut file.seen, &mut file.durable] {
-                if let Some(byte) = bytes.get_mut(at) {
+                if let Some(byte) = Arc::make_mut(bytes).get_mut(at) {
                     *byte ^= 1 << (bit % 8);
                 }
             }
@@ -293,7 +336,39 @@ impl FaultBackend {
     }
 
     fn disk(&self) -> MutexGuard<'_, Disk> {
+        self.disk.lock()
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Disk> {
         self.disk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins an operation, finds out what goes wrong with it, and waits if it is to be late.
+    fn begin(
+        &self,
+        operation: Operation,
+        life: Option<u64>,
+    ) -> io::Result<(MutexGuard<'_, Disk>, Option<FaultKind>)> {
+        let mut disk = self.lock();
+        let life = life.unwrap_or(disk.life);
+        let fault = disk.begin(operation, life)?;
+        if fault != Some(FaultKind::Late) {
+            return Ok((disk, fault));
+        }
+        disk.late += 1;
+        self.bell.notify_all();
+        let releases = disk.releases;
+        while disk.releases == releases {
+            disk = self.bell.wait(disk).unwrap_or_else(PoisonError::into_inner);
+        }
+        disk.late -= 1;
+        if disk.life == life {
+            Ok((disk, None))
+        } else {
+            Err(stopped())
+        }
     }
 }
 
@@ -391,16 +466,13 @@ fn not_found(name: &str) -> io::Error {
 
 impl Backend for FaultBackend {
     fn list(&self) -> io::Result<Vec<String>> {
-        let mut disk = self.disk();
-        let life = disk.life;
-        disk.begin(Operation::List, life)?;
+        let (mut disk, _) = self.disk.begin(Operation::List, None)?;
         Ok(disk.names(&self.directory).seen.keys().cloned().collect())
     }
 
     fn open(&self, name: &str, create: bool) -> io::Result<Arc<dyn BackendFile>> {
-        let mut disk = self.disk();
+        let (mut disk, _) = self.disk.begin(Operation::Open, None)?;
         let life = disk.life;
-        disk.begin(Operation::Open, life)?;
         let file = match disk.names(&self.directory).seen.get(name) {
             Some(file) => *file,
             None if !create => return Err(not_found(name)),
@@ -425,9 +497,7 @@ impl Backend for FaultBackend {
     }
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        let mut disk = self.disk();
-        let life = disk.life;
-        disk.begin(Operation::Rename, life)?;
+        let (mut disk, _) = self.disk.begin(Operation::Rename, None)?;
         let names = disk.names(&self.directory);
         let file = names.seen.remove(from).ok_or_else(|| not_found(from))?;
         names.seen.insert(to.to_owned(), file);
@@ -440,9 +510,7 @@ impl Backend for FaultBackend {
     }
 
     fn remove(&self, name: &str) -> io::Result<()> {
-        let mut disk = self.disk();
-        let life = disk.life;
-        disk.begin(Operation::Remove, life)?;
+        let (mut disk, _) = self.disk.begin(Operation::Remove, None)?;
         let names = disk.names(&self.directory);
         let file = names.seen.remove(name).ok_or_else(|| not_found(name))?;
         names.unsynced.push(NameChange::Remove {
@@ -453,9 +521,7 @@ impl Backend for FaultBackend {
     }
 
     fn sync(&self) -> io::Result<()> {
-        let mut disk = self.disk();
-        let life = disk.life;
-        let fault = disk.begin(Operation::SyncNames, life)?;
+        let (mut disk, fault) = self.disk.begin(Operation::SyncNames, None)?;
         let names = disk.names(&self.directory);
         if fault != Some(FaultKind::Lost) {
             names.unsynced.clear();
@@ -467,7 +533,7 @@ impl Backend for FaultBackend {
 
 #[derive(Debug)]
 struct FaultFile {
-    disk: Arc<Mutex<Disk>>,
+    disk: Arc<Shared>,
     file: usize,
     life: u64,
 }
@@ -479,8 +545,7 @@ impl FaultFile {
         operation: Operation,
         body: impl FnOnce(&mut Inode, Option<FaultKind>, Option<u64>) -> io::Result<T>,
     ) -> io::Result<T> {
-        let mut disk = self.disk.lock().unwrap_or_else(PoisonError::into_inner);
-        let fault = disk.begin(operation, self.life)?;
+        let (mut disk, fault) = self.disk.begin(operation, Some(self.life))?;
         // At the operation where the machine stops, the write has begun and its caller never learns how it went.
         let stops = disk.stop_after.is_some_and(|limit| disk.changes > limit);
         let room = disk
@@ -529,21 +594,25 @@ impl BackendFile for FaultFile {
     fn write_at(&self, offset: u64, buf: &[u8]) -> io::Result<()> {
         self.run(Operation::Write, |file, fault, room| {
             let (offset, bytes) = match fault {
-                Some(FaultKind::Lost) => return write_into(&mut file.seen, offset, buf),
-                Some(FaultKind::Half) => (offset, buf.get(..buf.len() / 2).unwrap_or_default()),
+                Some(FaultKind::Lost) => {
+                    return write_into(Arc::make_mut(&mut file.seen), offset, buf);
+                }
+                Some(FaultKind::Half | FaultKind::HalfFails(_)) => {
+                    (offset, buf.get(..buf.len() / 2).unwrap_or_default())
+                }
                 Some(FaultKind::Misdirected(by)) => (offset.saturating_add(by), buf),
                 _ => (offset, buf),
             };
             check_room(file, offset.saturating_add(bytes.len() as u64), room)?;
-            write_into(&mut file.seen, offset, bytes)?;
+            write_into(Arc::make_mut(&mut file.seen), offset, bytes)?;
             file.unsynced.push(Change::Write {
                 offset,
                 bytes: bytes.to_vec(),
             });
-            if fault == Some(FaultKind::Half) {
-                Err(io::Error::other("half of it was written"))
-            } else {
-                Ok(())
+            match fault {
+                Some(FaultKind::Half) => Err(io::Error::other("half of it was written")),
+                Some(FaultKind::HalfFails(error)) => Err(error.into()),
+                _ => Ok(()),
             }
         })
     }
@@ -551,7 +620,7 @@ impl BackendFile for FaultFile {
     fn set_len(&self, len: u64) -> io::Result<()> {
         self.run(Operation::SetLen, |file, _, room| {
             check_room(file, len, room)?;
-            file.seen.resize(memory_len(len)?, 0);
+            Arc::make_mut(&mut file.seen).resize(memory_len(len)?, 0);
             file.unsynced.push(Change::SetLen(len));
             Ok(())
         })
@@ -570,9 +639,11 @@ impl BackendFile for FaultFile {
                 for change in std::mem::take(&mut file.unsynced) {
                     match change {
                         Change::Write { offset, bytes } => {
-                            write_into(&mut file.durable, offset, &bytes)?
+                            write_into(Arc::make_mut(&mut file.durable), offset, &bytes)?
                         }
-                        Change::SetLen(len) => file.durable.resize(memory_len(len)?, 0),
+                        Change::SetLen(len) => {
+                            Arc::make_mut(&mut file.durable).resize(memory_len(len)?, 0);
+                        }
                     }
                 }
                 Ok(())

@@ -9,12 +9,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::begin::Purpose;
-use super::encode::Encoder;
+use super::encode::{Encoder, Placed};
 use super::{Log, Record};
-use crate::backend::BackendFile;
+use crate::backend::{BackendFile, read_exact_at};
+use crate::bytes_le::slice;
 use crate::error::Error;
-use crate::record::stored_bytes;
-use crate::segment::{MAX_NUMBER, NUMBER_TOO_HIGH, RECORDS_AT, Spare};
+use crate::record::{HEADER_BYTES, stored_bytes};
+use crate::segment::{MAX_NUMBER, NUMBER_TOO_HIGH, RECORDS_AT, Spare, is_no_room};
 
 /// A write buffer larger than this is given back after use.
 const KEPT_BUFFER_BYTES: usize = 1 << 20;
@@ -68,6 +69,7 @@ impl Log {
         let mut prev_term = self.check_records(first.index, records)?;
         let runs = self.plan(&writer, records)?;
         let mut ready = self.ready(&runs)?;
+        let mut begun = false;
         for run in runs {
             let Some(first) = run.records.first() else {
                 continue;
@@ -77,10 +79,13 @@ impl Log {
                     continue;
                 };
                 let prev = (first.index - 1, prev_term);
-                self.begin_segment(&mut writer, spare, prev, Purpose::Append, run.records)?;
+                self.begin_segment(&mut writer, spare, prev, Purpose::Append, run.records)
+                    // Part of the batch is there already: that cannot be called refused.
+                    .map_err(|e| if begun { self.stop(e) } else { e })?;
             } else {
                 self.write_run(&mut writer, run.records, prev_term)?;
             }
+            begun = true;
             prev_term = run.records.last().map_or(prev_term, |last| last.term);
         }
         // What a smaller plan did not need is there for the next.
@@ -232,10 +237,27 @@ impl Log {
             term: prev_term,
         };
         let placed = encoder.records(records, buffer);
-        active
-            .file
-            .write_at(u64::from(active.end), buffer)
-            .map_err(|e| self.stop(Error::at("write", &active.name, e)))?;
+        if let Err(e) = active.file.write_at(u64::from(active.end), buffer) {
+            if !is_no_room(&e) {
+                return Err(self.stop(Error::at("write", &active.name, e)));
+            }
+            // On a file system that puts what is written over elsewhere, even a file that is there already may find no
+            // room. All that can have been written lies behind the end of the log. If a record of it is there, it must
+            // go: it was refused, and may not turn up after a crash. Then nothing happened.
+            let needed_bytes = buffer.len() as u64;
+            if wrote_any(active, &placed, buffer) {
+                buffer.fill(0);
+                active
+                    .file
+                    .write_at(u64::from(active.end), buffer)
+                    .and_then(|()| active.file.sync())
+                    .map_err(|e| self.stop(Error::at("wipe", &active.name, e)))?;
+            }
+            return Err(Error::Full {
+                file: active.name.clone(),
+                needed_bytes,
+            });
+        }
         if buffer.capacity() > KEPT_BUFFER_BYTES {
             *buffer = Vec::new();
         }
@@ -284,4 +306,17 @@ impl Log {
         self.save_hint()?;
         Ok(last)
     }
+}
+
+/// Whether the header of any of the records in `buffer` got into the file; if that cannot be found out, yes.
+fn wrote_any(active: &Active, placed: &[Placed], buffer: &[u8]) -> bool {
+    placed.iter().any(|record| {
+        let mut found = [0; HEADER_BYTES as usize];
+        let read = read_exact_at(&*active.file, u64::from(record.offset), &mut found);
+        let at = (record.offset - active.end) as usize;
+        match read {
+            Ok(()) => slice(buffer, at, found.len()) == Some(&found[..]),
+            Err(e) => e.kind() != std::io::ErrorKind::UnexpectedEof,
+        }
+    })
 }

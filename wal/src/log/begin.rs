@@ -13,7 +13,9 @@ use super::append::{Active, Writer};
 use super::encode::Encoder;
 use crate::error::Error;
 use crate::record::Record;
-use crate::segment::{RECORDS_AT, SegmentHeader, Spare, preallocate, segment_name, spare_name};
+use crate::segment::{
+    RECORDS_AT, SegmentHeader, Spare, is_no_room, preallocate, segment_name, spare_name,
+};
 
 /// What a new segment is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,13 +66,31 @@ impl Log {
         let mut bytes = header.encode();
         let placed = encoder.records(records, &mut bytes);
         let name = segment_name(header.number);
-        let made = spare
-            .file
-            .write_at(0, &bytes)
-            .and_then(|()| spare.file.sync())
-            .and_then(|()| self.backend.rename(&spare.name, &name))
-            .and_then(|()| self.backend.sync());
-        made.map_err(|e| self.stop(Error::at("begin segment", &name, e)))?;
+        let failed = |e| self.stop(Error::at("begin segment", &name, e));
+        // Until it has the segment's name, a spare file may hold anything.
+        let no_room = |e| {
+            let needed_bytes = u64::from(spare.len);
+            let file = name.clone();
+            if is_no_room(&e) {
+                Error::Full { file, needed_bytes }
+            } else {
+                failed(e)
+            }
+        };
+        let written = spare.file.write_at(0, &bytes).map_err(no_room);
+        let synced = written.and_then(|()| spare.file.sync().map_err(failed));
+        let named = synced.and_then(|()| {
+            let named = self.backend.rename(&spare.name, &name);
+            named.map_err(no_room)
+        });
+        if let Err(e) = named {
+            if e.is_full() {
+                // The next opening removes it at the latest.
+                self.spares().push(spare);
+            }
+            return Err(e);
+        }
+        self.backend.sync().map_err(failed)?;
 
         writer.next_number += 1;
         writer.next_position += u64::from(header.file_len);

@@ -7,7 +7,9 @@
 use std::sync::Arc;
 
 use crate::support::{Content, Event, History, Rng, options, record};
-use ferrolite_wal::backend::FaultBackend;
+use std::io::ErrorKind;
+
+use ferrolite_wal::backend::{FaultBackend, FaultKind, Operation};
 use ferrolite_wal::{Error, Log, Record};
 
 /// Up to this many unsynced parts, every choice is tried; beyond, choices are drawn.
@@ -55,6 +57,7 @@ fn workload(log: &Log, history: &mut History) -> Result<(), Error> {
     h.append(log, &batch(44, 46, 6, 40_000))?;
     h.drop_prefix(log, 44)?;
     h.append(log, &batch(44, 46, 7, 64))?;
+    no_room(log, h)?;
     // The promised entry 44 is superseded by one that is not durable yet.
     h.drop_prefix(log, 44)?;
     h.append(log, &batch(45, 46, 7, 40_000))?;
@@ -64,8 +67,22 @@ fn workload(log: &Log, history: &mut History) -> Result<(), Error> {
     h.sync(log)
 }
 
+/// An append that finds no room in the middle of its write, and is refused.
+fn no_room(log: &Log, history: &mut History) -> Result<(), Error> {
+    history.disk.inject(
+        Operation::Write,
+        0,
+        FaultKind::HalfFails(ErrorKind::StorageFull),
+    );
+    match history.append(log, &batch(45, 48, 7, 600)) {
+        Err(e) if e.is_full() => Ok(()),
+        result => result,
+    }
+}
+
 /// Runs the workload until the machine stops.
 fn run(disk: &FaultBackend, history: &mut History) -> Result<(), Error> {
+    history.disk = disk.clone();
     let (log, _) = Log::open(Arc::new(disk.clone()), options())?;
     workload(&log, history)
 }

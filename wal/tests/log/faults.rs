@@ -125,6 +125,120 @@ fn full_disk() {
     twin.matches(&open(&disk)).unwrap();
 }
 
+/// No room in the middle of a write in place, or of beginning a segment: the append is refused, what was half written
+/// does not turn up after any crash, reads go on, and so does the log once there is room. A second failure stops it.
+#[test]
+fn no_room_in_place() {
+    let full = ErrorKind::StorageFull;
+    for (kind, len, operation) in [
+        (FaultKind::Fails(full), 100, Operation::Write),
+        (FaultKind::HalfFails(full), 100, Operation::Write),
+        (
+            FaultKind::HalfFails(ErrorKind::QuotaExceeded),
+            2000,
+            Operation::Write,
+        ),
+        (FaultKind::HalfFails(full), 60_000, Operation::Write),
+        (FaultKind::Fails(full), 60_000, Operation::Rename),
+    ] {
+        let disk = FaultBackend::new();
+        let log = open(&disk);
+        let mut twin = Content::default();
+        push(&log, &mut twin, 1, 10_000).unwrap();
+        log.sync().unwrap();
+        push(&log, &mut twin, 2, 10).unwrap();
+        log.prepare().unwrap();
+        log.sync().unwrap();
+        // In place the first two are whole after half of the write; large ones go into a new segment.
+        let lens = if len > 50_000 {
+            vec![len]
+        } else {
+            vec![10, 10, len, len]
+        };
+        let batch: Vec<_> = lens
+            .iter()
+            .zip(3..)
+            .map(|(len, i)| record(i, 1, *len))
+            .collect();
+        disk.inject(operation, 0, kind);
+        let error = log.append(&batch).unwrap_err();
+        assert!(error.is_full(), "{error}");
+        assert!(log.failure().is_none());
+        twin.matches(&log).unwrap();
+        for keep in [true, false] {
+            let fork = disk.fork();
+            fork.crash(|_| keep);
+            let (log, recovery) = Log::open(Arc::new(fork), options()).unwrap();
+            assert_eq!(recovery.damaged, []);
+            assert!(log.last_index() <= 2, "a refused entry is there");
+        }
+        // The first of them alone, then something else: nothing of the refused write follows it.
+        push(&log, &mut twin, 3, batch[0].payload.len()).unwrap();
+        log.sync().unwrap();
+        let fork = disk.fork();
+        fork.crash(|_| true);
+        twin.matches(&open(&fork)).unwrap();
+        push(&log, &mut twin, 4, 33).unwrap();
+        push(&log, &mut twin, 5, 70_000).unwrap();
+        log.sync().unwrap();
+        twin.matches(&log).unwrap();
+        drop(log);
+        disk.crash(|_| false);
+        twin.matches(&open(&disk)).unwrap();
+    }
+
+    let disk = FaultBackend::new();
+    let log = open(&disk);
+    let mut twin = Content::default();
+    push(&log, &mut twin, 1, 10).unwrap();
+    disk.inject(Operation::Write, 0, FaultKind::HalfFails(full));
+    disk.inject(Operation::Write, 1, FaultKind::Fails(full));
+    let error = push(&log, &mut twin, 2, 1000).unwrap_err();
+    assert!(!error.is_full() && log.failure().is_some(), "{error}");
+}
+
+/// While a sync is on its way, entries are read and appended; what came after its beginning is not promised by it.
+#[test]
+fn a_late_sync_holds_up_nobody() {
+    let disk = FaultBackend::new();
+    let log = open(&disk);
+    let mut twin = Content::default();
+    push(&log, &mut twin, 1, 100).unwrap();
+    disk.inject(Operation::Sync, 0, FaultKind::Late);
+    std::thread::scope(|scope| {
+        let sync = scope.spawn(|| log.sync().unwrap());
+        disk.wait_until_late(1);
+        push(&log, &mut twin, 2, 100).unwrap();
+        twin.matches(&log).unwrap();
+        let fork = disk.fork();
+        fork.crash(|_| false);
+        assert_eq!(open(&fork).last_index(), 0);
+        disk.release();
+        assert_eq!(sync.join().unwrap(), 1);
+    });
+    log.sync().unwrap();
+    drop(log);
+    disk.crash(|_| false);
+    twin.matches(&open(&disk)).unwrap();
+}
+
+/// The power goes while a sync is on its way: its caller is told that it failed.
+#[test]
+fn a_crash_during_a_late_sync() {
+    let disk = FaultBackend::new();
+    let log = open(&disk);
+    let mut twin = Content::default();
+    push(&log, &mut twin, 1, 100).unwrap();
+    disk.inject(Operation::Sync, 0, FaultKind::Late);
+    std::thread::scope(|scope| {
+        let sync = scope.spawn(|| log.sync());
+        disk.wait_until_late(1);
+        disk.crash(|_| false);
+        assert!(sync.join().unwrap().is_err());
+    });
+    assert_eq!(open(&disk).last_index(), 0);
+}
+
 /// A record that cannot be read, or was written to the wrong place, is an error of its own and stops nothing.
 #[test]
 fn bad_reads() {

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use crate::support::{Content, Event, History, options, record};
-use ferrolite_wal::backend::{Backend, FaultBackend, MemBackend};
+use std::io::ErrorKind;
+
+use ferrolite_wal::backend::{Backend, FaultBackend, FaultKind, MemBackend, Operation};
 use ferrolite_wal::{Error, Log};
 use proptest::prelude::*;
 
@@ -23,6 +25,12 @@ enum Step {
     Reopen,
     /// The power goes, and everything that was not synced with it.
     PowerCut,
+    /// The disk has room for so many bytes more.
+    Fill(u64),
+    /// The disk has all the room that it wants.
+    Free,
+    /// The next write finds no room, when half of it is written.
+    NoRoom,
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -36,6 +44,9 @@ fn step() -> impl Strategy<Value = Step> {
         1 => Just(Step::Prepare),
         2 => Just(Step::Reopen),
         1 => Just(Step::PowerCut),
+        1 => (0u64..200_000).prop_map(Step::Fill),
+        1 => Just(Step::Free),
+        1 => Just(Step::NoRoom),
     ]
 }
 
@@ -43,6 +54,16 @@ fn open(disk: &Arc<dyn Backend>) -> Log {
     let (log, recovery) = Log::open(Arc::clone(disk), options()).unwrap();
     assert_eq!(recovery.damaged, []);
     log
+}
+
+/// Whether it was done; only a full disk may refuse it.
+fn taken(result: Result<(), Error>, full: bool) -> Result<bool, TestCaseError> {
+    match result {
+        Err(e) if full && e.is_full() => Ok(false),
+        result => result
+            .map(|()| true)
+            .map_err(|e| TestCaseError::fail(e.to_string())),
+    }
 }
 
 proptest! {
@@ -57,6 +78,7 @@ proptest! {
         let mut log = open(&disk);
         let mut history = History::default();
         let mut twin = Content::default();
+        let mut full = false;
         for step in steps {
             match step {
                 Step::Append { count, len, back, newer } => {
@@ -65,8 +87,9 @@ proptest! {
                     let before = twin.records.get(&(first - 1)).map_or(log.base().1, |r| r.term);
                     let term = (before + newer).max(1);
                     let records: Vec<_> = (first..first + count).map(|i| record(i, term, len)).collect();
-                    history.append(&log, &records).unwrap();
-                    records.into_iter().for_each(|r| twin.apply(&Event::Push(r)));
+                    if taken(history.append(&log, &records), full)? {
+                        records.into_iter().for_each(|r| twin.apply(&Event::Push(r)));
+                    }
                 }
                 Step::Sync => {
                     prop_assert_eq!(log.sync().unwrap(), twin.last().0);
@@ -79,10 +102,32 @@ proptest! {
                 }
                 Step::Reset(ahead) => {
                     let (index, term) = (twin.last().0 + ahead, twin.last().1.max(1));
-                    history.reset(&log, index, term).unwrap();
-                    twin.apply(&Event::Reset(index, term));
+                    if taken(history.reset(&log, index, term), full)? {
+                        twin.apply(&Event::Reset(index, term));
+                    }
                 }
-                Step::Prepare => log.prepare().unwrap(),
+                Step::Prepare => {
+                    taken(log.prepare(), full)?;
+                }
+                Step::Fill(room) => {
+                    simulated.set_capacity(Some(simulated.used() + room));
+                    full = true;
+                }
+                Step::Free => {
+                    simulated.set_capacity(None);
+                    full = false;
+                }
+                Step::NoRoom => {
+                    let half = FaultKind::HalfFails(ErrorKind::StorageFull);
+                    simulated.inject(Operation::Write, 0, half);
+                    let index = log.last_index() + 1;
+                    let term = twin.last().1.max(1);
+                    let records = [record(index, term, 50), record(index + 1, term, 50)];
+                    // It may also hit the hint of a sync on the way: that is not missed.
+                    if taken(history.append(&log, &records), true)? {
+                        records.into_iter().for_each(|r| twin.apply(&Event::Push(r)));
+                    }
+                }
                 Step::Reopen => {
                     drop(log);
                     log = open(&disk);

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
+use ferrolite_wal::backend::FaultBackend;
 use ferrolite_wal::{Error, Log, LogOptions, Record};
 
 /// Segments as small as they may be, so that short tests cross many.
@@ -138,6 +139,8 @@ impl Content {
 #[derive(Default)]
 pub struct History {
     pub events: Vec<Event>,
+    /// The disk that it happens on, if that is to fail on the way.
+    pub disk: FaultBackend,
     /// So many of the events are promised.
     promised: usize,
     /// The log's front was given up at most to here.
@@ -146,8 +149,13 @@ pub struct History {
 
 impl History {
     pub fn append(&mut self, log: &Log, records: &[Record]) -> Result<(), Error> {
+        let before = self.events.len();
         self.events.extend(records.iter().cloned().map(Event::Push));
-        log.append(records)
+        log.append(records).inspect_err(|e| {
+            if e.is_full() {
+                self.events.truncate(before);
+            }
+        })
     }
 
     pub fn sync(&mut self, log: &Log) -> Result<(), Error> {
@@ -158,7 +166,11 @@ impl History {
 
     pub fn reset(&mut self, log: &Log, index: u64, term: u64) -> Result<(), Error> {
         self.events.push(Event::Reset(index, term));
-        log.reset(index, term)?;
+        log.reset(index, term).inspect_err(|e| {
+            if e.is_full() {
+                self.events.pop();
+            }
+        })?;
         self.promise();
         Ok(())
     }
@@ -176,6 +188,7 @@ impl History {
             .chain(pushes)
             .collect();
         History {
+            disk: FaultBackend::new(),
             promised: events.len(),
             events,
             dropped_to: u64::MAX,
