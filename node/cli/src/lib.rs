@@ -10,6 +10,7 @@
 //!   [`shell::run`].
 //! - [`cluster`]: the nodes, their roles, who leads.
 //! - [`status`]: a health check.
+//! - [`mod@bench`]: how fast a cluster is.
 //! - [`transfer`]: whole databases in and out, as SQLite files.
 //!
 //! Below them: [`sql`] is the little that a shell has to know of SQL's grammar, [`render`] writes results,
@@ -29,6 +30,7 @@
 //! ```
 #![forbid(unsafe_code)]
 
+pub mod bench;
 pub mod cluster;
 pub mod error;
 pub mod interrupt;
@@ -63,6 +65,8 @@ pub enum Command {
     /// Write a database of a cluster to an SQLite file, while it is in use
     #[command(visible_alias = "backup")]
     Export(transfer::export::ExportArgs),
+    /// Measure how fast a cluster is
+    Bench(bench::BenchArgs),
 }
 
 /// Runs a command. From then on Ctrl-C does not end the program by itself.
@@ -76,6 +80,7 @@ pub async fn run(command: Command) -> Result<()> {
         Command::Status(args) => status::run(args).await,
         Command::Import(args) => transfer::import::run(args).await,
         Command::Export(args) => transfer::export::run(args).await,
+        Command::Bench(args) => bench::run(args).await,
     }
 }
 

@@ -1,0 +1,446 @@
+//! The clients: each a closed loop over one connection.
+//!
+//! An operation is tried until it succeeds, fails for good, or the phase ends:
+//!
+//! | an attempt | then |
+//! |---|---|
+//! | succeeds | the operation counts as completed |
+//! | is refused in passing, or its connection breaks before anything can have taken effect | counted as a retry; a pause; again, on a new connection if need be |
+//! | fails otherwise, or its outcome is unknown | counted as an error; a pause; the next operation |
+//! | or its pause lasts beyond the phase's end | the operation counts as unfinished |
+//!
+//! An attempt that is under way when the phase ends may finish, for a while.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use ferrolite_client::{Error as ClientError, Session, Value};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use super::measure::{Failure, Outcome, Recorder};
+use super::phase::{MIXED_PERIOD, Operation, Phase, SCAN_ROWS, STATEMENT_ROWS, TRANSACTION_ROWS};
+use super::tables::{Tables, Target, insert_rows_sql};
+use super::{Setting, live};
+use crate::error::{Error, Result};
+use crate::interrupt::Interrupts;
+
+/// How long an attempt may go on after the end of its phase.
+const GRACE: Duration = Duration::from_secs(10);
+/// How often the progress line is renewed.
+const REFRESH: Duration = Duration::from_millis(200);
+/// The characters of values: enough of them that a value does not compress well.
+const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+type ClientResult<T> = std::result::Result<T, ClientError>;
+
+/// The pauses between the attempts of an operation: each twice as long as the one before it, up to a limit.
+///
+/// The defaults are those of dqlite's Go driver: it waits 100 ms × 2ⁿ before the n-th new attempt, 1 s at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Backoff {
+    /// The first pause.
+    pub first: Duration,
+    /// The longest one.
+    pub longest: Duration,
+}
+
+impl Backoff {
+    /// Pauses in milliseconds.
+    pub fn new(first_ms: u64, longest_ms: u64) -> Self {
+        Self {
+            first: Duration::from_millis(first_ms),
+            longest: Duration::from_millis(longest_ms),
+        }
+    }
+
+    /// The pause before an attempt is made again for the `nth` time, from 0.
+    fn pause(self, nth: u32) -> Duration {
+        let factor = 1u32.checked_shl(nth).unwrap_or(u32::MAX);
+        self.first.saturating_mul(factor).min(self.longest)
+    }
+}
+
+/// Keys and values out of a seed.
+#[derive(Debug)]
+pub struct Values {
+    random: fastrand::Rng,
+    bytes: u64,
+}
+
+impl Values {
+    /// Those of the client of this number; the same seed and number make the same.
+    pub fn new(seed: u64, client: u64, bytes: u64) -> Self {
+        // Any two streams differ from their first word on: the generator spreads its seed over all its bits.
+        let own = seed
+            .wrapping_mul(0x9e37_79b9_7f4a_7c15)
+            .wrapping_add(client);
+        Self {
+            random: fastrand::Rng::with_seed(own),
+            bytes,
+        }
+    }
+
+    fn text(&mut self) -> Value {
+        let letter = |_| char::from(*self.random.choice(ALPHABET).unwrap_or(&b'A'));
+        Value::Text((0..self.bytes).map(letter).collect())
+    }
+
+    /// A number from 1 to `last`.
+    fn key(&mut self, last: u64) -> i64 {
+        i64::try_from(self.random.u64(1..=last.max(1))).unwrap_or(i64::MAX)
+    }
+}
+
+/// What the clients of a phase share.
+struct Shared {
+    phase: Phase,
+    setting: Setting,
+    target: Target,
+    recorder: Mutex<Recorder>,
+    /// How many transactions of the bulk load have been begun.
+    loads: AtomicU64,
+    begun: Instant,
+    /// No operation begins afterwards.
+    end: Instant,
+}
+
+impl Shared {
+    fn recorder(&self) -> MutexGuard<'_, Recorder> {
+        // Counters that a panic left half-way are still numbers.
+        self.recorder.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Runs a phase with so many clients, until its time is over, its work done, or Ctrl-C.
+///
+/// # Errors
+/// When the clients cannot connect. Ctrl-C is noted in the outcome.
+pub async fn run_phase(
+    phase: Phase,
+    clients: u64,
+    setting: &Setting,
+    tables: &Tables,
+    interrupts: &mut Interrupts,
+) -> Result<Outcome> {
+    let line = live::Line::new();
+    let name = format!("{}, {}", phase.name(), super::report::clients(clients));
+    line.show(&format!("{name}: connecting"));
+    let target = tables.target();
+    let sessions = interrupts.or_interrupt(connect(&target, clients)).await?;
+
+    let begun = Instant::now();
+    let shared = Arc::new(Shared {
+        phase,
+        setting: setting.clone(),
+        target,
+        recorder: Mutex::new(Recorder::new(phase, setting.duration)?),
+        loads: AtomicU64::new(0),
+        begun,
+        end: begun + setting.duration,
+    });
+    let mut working = JoinSet::new();
+    for (number, session) in (1..).zip(sessions) {
+        let values = Values::new(setting.seed, number, setting.value_bytes);
+        let worker = Worker {
+            shared: Arc::clone(&shared),
+            session: Some(session),
+            values,
+        };
+        working.spawn(worker.run());
+    }
+    let mut refresh = tokio::time::interval(REFRESH);
+    refresh.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let interrupted = loop {
+        tokio::select! {
+            joined = working.join_next() => match joined {
+                Some(Ok(())) => {}
+                Some(Err(error)) => return Err(Error::input(format!("a client of the bench failed: {error}"))),
+                None => break false,
+            },
+            _ = refresh.tick() => {
+                let glance = shared.recorder().glance();
+                line.show(&live::describe(&name, begun.elapsed(), setting.duration, glance));
+            }
+            () = interrupts.next() => break true,
+        }
+    };
+    let elapsed = begun.elapsed();
+    // Connections are closed with their workers; the servers roll back what they had begun.
+    working.shutdown().await;
+    let glance = shared.recorder().glance();
+    line.keep(&live::describe(&name, elapsed, elapsed, glance));
+    let mut outcome = shared.recorder().finish(phase, clients, elapsed);
+    outcome.interrupted = interrupted;
+    Ok(outcome)
+}
+
+/// A connection for each client, with the database open.
+async fn connect(target: &Target, clients: u64) -> Result<Vec<Session>> {
+    let mut connecting = JoinSet::new();
+    for _ in 0..clients {
+        let client = target.client.clone();
+        connecting.spawn(async move {
+            let mut session = client.session().await?;
+            session.query::<i64>("SELECT 1", ()).await?;
+            Ok::<_, ClientError>(session)
+        });
+    }
+    let mut sessions = Vec::new();
+    while let Some(joined) = connecting.join_next().await {
+        let session = joined
+            .map_err(|error| Error::input(format!("a client of the bench failed: {error}")))?;
+        sessions.push(session.map_err(Error::client(format!("cannot connect {clients} clients")))?);
+    }
+    Ok(sessions)
+}
+
+/// One client.
+struct Worker {
+    shared: Arc<Shared>,
+    /// None after the connection, or its server's leadership, was lost.
+    session: Option<Session>,
+    values: Values,
+}
+
+impl Worker {
+    async fn run(mut self) {
+        let shared = Arc::clone(&self.shared);
+        while Instant::now() < shared.end {
+            let Some((operation, key)) = self.next() else {
+                return;
+            };
+            if !self.operate(&shared, operation, key).await {
+                return;
+            }
+        }
+    }
+
+    /// What to do next, and with which row; nothing once all is loaded.
+    fn next(&mut self) -> Option<(Operation, u64)> {
+        let rows = self.shared.target.filled_rows;
+        let operation = match self.shared.phase {
+            Phase::Insert => Operation::Insert,
+            Phase::Transaction => Operation::Transaction,
+            Phase::Read => Operation::Read,
+            Phase::Scan => Operation::Scan,
+            Phase::Mixed if self.values.random.u64(..MIXED_PERIOD) == 0 => Operation::Update,
+            Phase::Mixed => Operation::Read,
+            Phase::Load => {
+                let nth = self.shared.loads.fetch_add(1, Ordering::Relaxed);
+                let first = nth.saturating_mul(TRANSACTION_ROWS).saturating_add(1);
+                return (first <= self.shared.setting.rows).then_some((Operation::Load, first));
+            }
+        };
+        Some((operation, self.values.key(rows).unsigned_abs()))
+    }
+
+    /// Brings one operation to its end; false if that is also the phase's.
+    async fn operate(&mut self, shared: &Shared, operation: Operation, key: u64) -> bool {
+        let begun = Instant::now();
+        let give_up = shared.end + GRACE;
+        for nth in 0u32.. {
+            let attempt = timeout_at(give_up, self.attempt(operation, key)).await;
+            let pause = match attempt {
+                Ok(Ok(rows)) => {
+                    let now = Instant::now();
+                    shared
+                        .recorder()
+                        .completed(operation, now - begun, rows, now - shared.begun);
+                    return true;
+                }
+                Ok(Err(error)) => {
+                    self.reconnect_after(&error);
+                    let again = error.is_retryable();
+                    let pause = shared.setting.backoff.pause(nth);
+                    match again {
+                        true => shared.recorder().retried(operation, error),
+                        false => shared.recorder().failed(operation, error),
+                    }
+                    if !again {
+                        // Not at once: an operation that fails at once, each time, would keep the machine busy.
+                        sleep_until(shared.end.min(Instant::now() + pause)).await;
+                        return true;
+                    }
+                    pause
+                }
+                Err(_) => {
+                    shared.recorder().unfinished(operation, begun.elapsed());
+                    return false;
+                }
+            };
+            let next_attempt = Instant::now() + pause;
+            if next_attempt >= shared.end {
+                sleep_until(shared.end).await;
+                shared.recorder().unfinished(operation, begun.elapsed());
+                return false;
+            }
+            sleep_until(next_attempt).await;
+        }
+        false
+    }
+
+    fn reconnect_after(&mut self, failure: &Failure) {
+        let closed = self.session.as_ref().is_none_or(Session::is_closed);
+        let elsewhere = |error: &ClientError| error.is_not_leader() || error.is_outcome_unknown();
+        if closed || matches!(failure, Failure::Client(error) if elsewhere(error)) {
+            self.session = None;
+        }
+    }
+
+    /// One attempt. Returns how many rows were read or written.
+    async fn attempt(&mut self, operation: Operation, key: u64) -> Result<u64, Failure> {
+        let target = &self.shared.target;
+        let session = match &mut self.session {
+            Some(session) => session,
+            none => none.insert(target.client.session().await?),
+        };
+        match operation {
+            Operation::Insert => {
+                let sql = format!("INSERT INTO {} (value) VALUES (?)", target.inserts);
+                session.execute_prepared(&sql, [self.values.text()]).await?;
+                Ok(1)
+            }
+            Operation::Transaction => {
+                let sql = format!("INSERT INTO {} (value) VALUES (?)", target.inserts);
+                let mut transaction = session.transaction().await?;
+                for _ in 0..TRANSACTION_ROWS {
+                    transaction
+                        .execute_prepared(&sql, [self.values.text()])
+                        .await?;
+                }
+                transaction.commit().await?;
+                Ok(TRANSACTION_ROWS)
+            }
+            Operation::Update => {
+                let sql = format!("UPDATE {} SET value = ? WHERE id = ?", target.rows);
+                let params = [self.values.text(), integer(key)];
+                let changed = session.execute_prepared(&sql, params).await?.rows_affected;
+                expect("an update", changed, 1)
+            }
+            Operation::Read => {
+                let sql = format!("SELECT value FROM {} WHERE id = ?", target.rows);
+                expect("a read", read(session, &sql, key).await?, 1)
+            }
+            Operation::Scan => {
+                let sql = format!(
+                    "SELECT id, value FROM {} WHERE id >= ? ORDER BY id LIMIT {SCAN_ROWS}",
+                    target.rows
+                );
+                let left = target.filled_rows.saturating_sub(key).saturating_add(1);
+                expect(
+                    "a scan",
+                    read(session, &sql, key).await?,
+                    left.min(SCAN_ROWS),
+                )
+            }
+            Operation::Load => {
+                let rows = load_rows(key, self.shared.setting.rows);
+                Ok(load(session, &target.inserts, key, rows, &mut self.values).await?)
+            }
+        }
+    }
+}
+
+/// Runs a query, and counts its rows.
+async fn read(session: &mut Session, sql: &str, key: u64) -> ClientResult<u64> {
+    let mut rows = session.query_prepared(sql, [integer(key)]).await?;
+    let mut count = 0;
+    while rows.next().await?.is_some() {
+        count += 1;
+    }
+    Ok(count)
+}
+
+/// A fast answer is worth nothing if it is wrong.
+fn expect(what: &str, rows: u64, expected: u64) -> Result<u64, Failure> {
+    match rows == expected {
+        true => Ok(rows),
+        false => Err(Failure::Answer(format!(
+            "{what} met {rows} rows where {expected} are"
+        ))),
+    }
+}
+
+/// How many rows the transaction of a load has that begins with this one.
+pub fn load_rows(first: u64, last: u64) -> u64 {
+    last.saturating_sub(first)
+        .saturating_add(1)
+        .min(TRANSACTION_ROWS)
+}
+
+/// Inserts rows of these numbers in a transaction.
+///
+/// # Errors
+/// What the client reports.
+pub async fn load(
+    session: &mut Session,
+    table: &str,
+    first: u64,
+    count: u64,
+    values: &mut Values,
+) -> ClientResult<u64> {
+    let mut transaction = session.transaction().await?;
+    let end = first.saturating_add(count);
+    let mut next = first;
+    while next < end {
+        let rows = (end - next).min(STATEMENT_ROWS);
+        let row = |id| [integer(id), values.text()];
+        let params: Vec<Value> = (next..next + rows).flat_map(row).collect();
+        let sql = insert_rows_sql(table, rows);
+        transaction.execute_prepared(&sql, params).await?;
+        next += rows;
+    }
+    transaction.commit().await?;
+    Ok(count)
+}
+
+fn integer(key: u64) -> Value {
+    Value::Integer(i64::try_from(key).unwrap_or(i64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+    use super::*;
+
+    /// Protects: the pauses are those that the help text promises, also after very many attempts.
+    #[test]
+    fn pauses_double_up_to_the_limit() {
+        let backoff = Backoff::new(200, 1000);
+        let ms: Vec<u128> = (0..5).map(|nth| backoff.pause(nth).as_millis()).collect();
+        assert_eq!(ms, [200, 400, 800, 1000, 1000]);
+        assert_eq!(backoff.pause(u32::MAX).as_millis(), 1000);
+        assert_eq!(Backoff::new(0, 1000).pause(7), Duration::ZERO);
+    }
+
+    /// Protects: a run can be repeated; no two clients write the same.
+    #[test]
+    fn values_come_from_the_seed() {
+        let drawn = |seed, client| {
+            let mut values = Values::new(seed, client, 100);
+            (values.text(), values.key(1_000_000), values.text())
+        };
+        assert_eq!(drawn(1, 1), drawn(1, 1));
+        assert_ne!(drawn(1, 1), drawn(1, 2));
+        assert_ne!(drawn(1, 1), drawn(2, 1));
+        let (Value::Text(text), key, _) = drawn(7, 0) else {
+            panic!("not a text");
+        };
+        assert_eq!(text.len(), 100);
+        assert!((1..=1_000_000).contains(&key));
+    }
+
+    /// Protects: the last transaction of a load ends with the last row.
+    #[test]
+    fn a_load_has_all_rows() {
+        assert_eq!(load_rows(1, 100_000), 1000);
+        assert_eq!(load_rows(99_001, 99_500), 500);
+        assert_eq!(load_rows(5, 5), 1);
+        assert_eq!(
+            insert_rows_sql("t", 2),
+            "INSERT INTO t (id, value) VALUES (?, ?), (?, ?)"
+        );
+    }
+}
