@@ -272,6 +272,11 @@ impl World {
             let member = Member::new(id, Role::Standby, format!("n{id}"));
             changes.extend([Change::Remove { id }, Change::Add(member)]);
         }
+        if self.tape.chance(16) {
+            // One remains: the smallest quorum there is, next to the one that is being left.
+            let others = (current.voter_ids().iter()).filter(|&&id| id != leader);
+            changes = others.map(|&id| Change::Remove { id }).collect();
+        }
         let asked = changes.clone();
         let result = self.with(leader, |raft, now| raft.change_membership(now, &changes))?;
         self.note(|| format!("n{leader} change {asked:?}: {result:?}"));
