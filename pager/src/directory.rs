@@ -125,7 +125,10 @@ impl Directory {
     }
 
     /// Names of all files, in order; none when the directory is not there.
-    pub(crate) fn list(&self) -> Result<Vec<String>, Error> {
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn names(&self) -> Result<Vec<String>, Error> {
         match self.backend.list() {
             Ok(names) => {
                 let mut names: Vec<_> = names
@@ -195,7 +198,7 @@ impl Directory {
                 Err(e) => Err(Error::io("remove directory", &self.path, e)),
             };
         }
-        for name in self.list()? {
+        for name in self.names()? {
             self.remove(&name)?;
         }
         self.sync()

@@ -178,7 +178,9 @@ impl CheckpointMark {
         })
     }
 
-    /// Sets both indexes, down too, for files that came whole from another node; durable on return.
+    /// Sets both indexes, down too, for files that came from another node; durable on return. With a `target` above
+    /// `done` the mark is [interrupted](Self::is_interrupted) from then on: whoever had the files open has forgotten what
+    /// it had not written.
     ///
     /// # Errors
     /// [`Error::Refused`] when `done` is above `target`; [`Error::Wal`] when the mark cannot be written.
@@ -188,7 +190,11 @@ impl CheckpointMark {
                 reason: "a checkpoint is done beyond its target",
             });
         }
-        self.update(|_| Value { done, target })
+        self.update(|_| Value { done, target })?;
+        if done < target {
+            self.interrupted.store(target, Ordering::Release);
+        }
+        Ok(())
     }
 
     fn update(&self, change: impl FnOnce(Value) -> Value) -> Result<(), Error> {

@@ -124,7 +124,18 @@ impl PageFile {
         page_size: u32,
         mark: Arc<CheckpointMark>,
     ) -> Result<PageFile, Error> {
-        let (file, checked) = Checked::open(directory, name, page_size, mark)?;
+        let (file, checked) = Checked::open(directory, name, page_size, Some(mark))?;
+        let path = directory.path_of(name);
+        Ok(PageFile::new(path, file, Some(checked)))
+    }
+
+    /// Opens a file with its sums, for pages of a snapshot to be written to it.
+    pub(crate) fn open_to_install(
+        directory: &Directory,
+        name: &str,
+        page_size: u32,
+    ) -> Result<PageFile, Error> {
+        let (file, checked) = Checked::open(directory, name, page_size, None)?;
         let path = directory.path_of(name);
         Ok(PageFile::new(path, file, Some(checked)))
     }

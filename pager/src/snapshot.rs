@@ -8,19 +8,26 @@
 //! - [`SnapshotSink`] checks what comes, record by record, and writes it to files aside, in `incoming/`. Its
 //!   `finish` is the moment of decision: once the file `incoming/complete` is durable, the snapshot *will* be installed.
 //! - [`PendingInstall`] is such a decision, found again after any crash. Applying it renames the files over the live
-//!   ones; that can be repeated, in whole or from the middle, with the same end.
+//!   ones, or writes the pages that changed into them; that can be repeated, in whole or from the middle, with the same end.
+//!
+//! **All pages, or those that changed.** A node that holds everything up to a log index needs only the pages that an entry
+//! after it wrote; their [log indexes](crate::sums) say which these are ([`SnapshotSource::since`]). Such a snapshot names its
+//! *base*, and a sink takes it only on a node that has reached that base ([`SnapshotSink::begin_since`]). What the receiver's
+//! files hold beyond its own mark does no harm: those are committed entries too, so their pages come as well, or are
+//! redone. Databases that came since come whole, and those that went are not listed and are removed.
 //!
 //! **Fuzzy, then exact.** A page may be newer than the index that the snapshot claims, or of a transaction half
 //! written. The sender's checkpoint [target](crate::CheckpointMark::target) at the time when the last byte was read
-//! bounds how new. So the receiver redoes the log's entries from the claimed index up to that target before it uses the
-//! files: the same rule as after a crash in a checkpoint, and so the same code: it installs the pair as its
-//! [`CheckpointMark`](crate::CheckpointMark). Entries that say a page as a difference must take the base from the log,
-//! not from these files.
+//! bounds how new; with changed pages, the receiver's own target does too. So the receiver redoes the log's entries from
+//! the claimed index up to that target before it uses the files: the same rule as after a crash in a checkpoint, and so
+//! the same code: it installs the pair as its [`CheckpointMark`](crate::CheckpointMark). Entries that say a page as a
+//! difference must take the base from the log, not from these files.
 //!
 //! **The stream** is a sequence of records, each with a CRC-32 over its bytes and its place, so that a record is never
-//! taken for another: one head (magic, version, page size, number of databases, length of the stream), one record for
-//! each database (name, pages), then one for each page. Every chunk consists of whole records.
-//! `docs/formats-pages.md` gives the bytes.
+//! taken for another: one head (magic, version, page size, number of databases, length of the stream, base), one record
+//! for each database (name, pages, how many come), then one for each page (number, log index, bytes). Every chunk consists of
+//! whole records. Version 1, of bare pages without numbers and indexes, is still read, and is what [`SnapshotSource::new`]
+//! gives. `docs/formats-pages.md` has the bytes.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -61,6 +68,7 @@
 
 mod format;
 mod install;
+mod part;
 mod sink;
 mod source;
 

@@ -51,6 +51,8 @@ const MAGIC: [u8; 8] = *b"FERRSUMS";
 pub const SUMS_VERSION: u32 = 1;
 /// What the name of a sums file ends in, behind the name of the database file.
 pub const SUMS_SUFFIX: &str = "-sums";
+/// The index of a page of which nothing is known but what it is: it counts as changed since any index.
+pub(crate) const UNKNOWN_INDEX: u64 = u64::MAX;
 
 /// What is known of a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

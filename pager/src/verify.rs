@@ -240,7 +240,7 @@ impl Files {
         let named = |file: String| naming::database_name(&file).map(|name| (name, file));
         let mut list: Vec<_> = self
             .databases
-            .list()?
+            .names()?
             .into_iter()
             .filter_map(named)
             .collect();
@@ -269,7 +269,7 @@ pub fn inspect_in(files: &Files) -> Result<Inspection, Error> {
                 .collect(),
         },
         None => {
-            let names = files.incoming.list()?;
+            let names = files.incoming.names()?;
             let mut bytes = 0;
             for name in &names {
                 bytes += files.incoming.len_of(name)?.unwrap_or(0);

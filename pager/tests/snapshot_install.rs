@@ -13,7 +13,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ferrolite_pager::{Error, PageFile, SnapshotSink, SnapshotSource, discard, pending_install};
+use ferrolite_pager::{
+    CheckpointMark, Error, PageFile, SnapshotSink, SnapshotSource, discard, pending_install,
+};
+use ferrolite_wal::backend::MemBackend;
 
 const META: &[u8] = b"index 12, term 3, members 1 2 3";
 
@@ -34,7 +37,9 @@ impl Node {
             ("kept.sqlite", "old"),
             ("kept.sqlite-wal", "of the old"),
             ("kept.sqlite-shm", "of the old"),
+            ("kept.sqlite-sums", "of the old"),
             ("gone.sqlite", "old"),
+            ("gone.sqlite-sums", "of the old"),
             ("gone.sqlite-journal", "of the old"),
             ("too%2Fgone.sqlite", "old"),
             ("README", "not a database"),
@@ -84,7 +89,18 @@ impl Node {
         .into_iter()
         .map(|(name, bytes)| (name.to_owned(), bytes))
         .collect();
-        assert_eq!(files(&self.databases()), expected);
+        let mut found = files(&self.databases());
+        for name in ["kept", "new%2Fone", "void"] {
+            assert!(found.remove(&format!("{name}.sqlite-sums")).is_some());
+            let backend = MemBackend::new();
+            let mark = Arc::new(CheckpointMark::open(&backend).unwrap());
+            let path = self.databases().join(format!("{name}.sqlite"));
+            let file = PageFile::open_checked(&path, 512, mark).unwrap();
+            for page_no in 1..=file.pages().unwrap() {
+                assert!(file.read_page(page_no).unwrap().sum.is_some(), "{name}");
+            }
+        }
+        assert_eq!(found, expected);
     }
 
     /// What a start does.
@@ -105,7 +121,7 @@ fn files(dir: &Path) -> BTreeMap<String, String> {
         let entry = entry.unwrap();
         (
             entry.file_name().into_string().unwrap(),
-            fs::read_to_string(entry.path()).unwrap(),
+            String::from_utf8_lossy(&fs::read(entry.path()).unwrap()).into_owned(),
         )
     };
     fs::read_dir(dir).unwrap().map(read).collect()
@@ -134,14 +150,20 @@ fn installs() {
 /// Every state that a crash in `apply` or `clear` can leave, ends, after a start, as if nothing had happened.
 #[test]
 fn any_step_may_be_the_last() {
-    const BESIDE: [&str; 5] = [
+    const BESIDE: [&str; 6] = [
+        "gone.sqlite-sums",
         "kept.sqlite-wal",
         "kept.sqlite-shm",
         "gone.sqlite",
         "gone.sqlite-journal",
         "too%2Fgone.sqlite",
     ];
-    const MOVES: [&str; 3] = ["kept.sqlite", "new%2Fone.sqlite", "void.sqlite"];
+    const MOVES: [&str; 4] = [
+        "kept.sqlite-sums",
+        "kept.sqlite",
+        "new%2Fone.sqlite",
+        "void.sqlite",
+    ];
     // The system may keep renames and removals in any combination.
     for moved in 0..1_u32 << MOVES.len() {
         for removed in 0..1_u32 << BESIDE.len() {
@@ -236,7 +258,7 @@ fn a_damaged_decision_is_reported() {
         assert!(refused(&good[..len]).is_damaged(), "{len}");
     }
     assert!(refused(&[good.as_slice(), b"x"].concat()).is_damaged());
-    let mut newer = b"FERRINST\x02\0\0\0".to_vec();
+    let mut newer = b"FERRINST\x03\0\0\0".to_vec();
     let checksum = crc32fast::hash(&newer);
     newer.extend_from_slice(&checksum.to_le_bytes());
     newer.extend_from_slice(b"whatever comes then");

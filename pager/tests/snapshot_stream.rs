@@ -274,6 +274,7 @@ fn lies_with_a_good_checksum_are_refused() {
     write(&[head(1, 512, 1, 47), database(0, b"a", 0)]).unwrap();
     for lie in [
         vec![head(0, 512, 0, 36)],
+        vec![head(0, 512, 0, 36)],
         vec![head(1, 513, 0, 36)],
         vec![head(1, 1 << 17, 0, 36)],
         vec![head(1, 512, 0, 37)],
@@ -295,7 +296,7 @@ fn lies_with_a_good_checksum_are_refused() {
         let error = write(&lie).unwrap_err();
         assert!(matches!(error, Error::Stream { .. }), "{error}");
     }
-    let newer = write(&[head(2, 512, 0, 36)]).unwrap_err();
+    let newer = write(&[head(3, 512, 0, 36)]).unwrap_err();
     assert!(newer.is_newer_format(), "{newer}");
     // A page of one place is not taken at another.
     let source = source(&dir.path().join("live"), &[2]);

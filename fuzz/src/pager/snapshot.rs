@@ -4,8 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ferrolite_pager::{
-    PageFile, SnapshotSink, SnapshotSource, database_name, discard, file_name, pending_install,
+    CheckpointMark, PageFile, SnapshotSink, SnapshotSource, database_name, discard, file_name,
+    pending_install,
 };
+use ferrolite_wal::backend::MemBackend;
 
 use crate::tape::Tape;
 
@@ -16,7 +18,7 @@ const HEAD_BYTES: usize = 36;
 /// A stream that the input describes, changed and cut as it says.
 ///
 /// Whatever comes, the sink does not panic, writes nothing outside of its directory, and counts only what it took. When
-/// all came, the snapshot is installed, and a snapshot of what was installed is the very stream that was taken.
+/// all came, the snapshot is installed, and a snapshot of what was installed is the very stream that was taken. Every page has the sum that it should have.
 pub fn pager_snapshot(data: &[u8]) {
     let mut tape = Tape::new(data);
     let root = directory();
@@ -59,13 +61,21 @@ pub fn pager_snapshot(data: &[u8]) {
         .apply(&databases)
         .expect("what was written is installed");
     pending.clear().expect("it was applied");
-    assert_eq!(names(&databases).len(), list.len());
+    // Each with its sums.
+    assert_eq!(names(&databases).len(), list.len() * 2);
 
+    let mark = CheckpointMark::open(&MemBackend::new()).expect("a mark in memory");
+    let mark = Arc::new(mark);
     let files = list
         .into_iter()
         .map(|(name, pages)| {
             let file = databases.join(file_name(&name).expect("it was a name"));
-            let file = Arc::new(PageFile::open(&file).expect("it was installed"));
+            let file = PageFile::open_checked(&file, found_size, Arc::clone(&mark));
+            let file = Arc::new(file.expect("it was installed"));
+            for page_no in 1..=pages {
+                let page = file.read_page(page_no).expect("it is what was written");
+                assert!(page.sum.is_some(), "a page without a sum");
+            }
             (name, file, pages)
         })
         .collect();

@@ -25,7 +25,8 @@ const MAX_ROTTEN: usize = 1024;
 #[derive(Debug)]
 pub(super) struct Checked {
     page_size: u32,
-    mark: Arc<CheckpointMark>,
+    /// `None` while a snapshot is installed, when no checkpoint can be under way.
+    mark: Option<Arc<CheckpointMark>>,
     sums: RwLock<Sums>,
     writing: Mutex<()>,
     rotten: Mutex<BTreeMap<u32, Rot>>,
@@ -60,7 +61,7 @@ impl Checked {
         directory: &Directory,
         name: &str,
         page_size: u32,
-        mark: Arc<CheckpointMark>,
+        mark: Option<Arc<CheckpointMark>>,
     ) -> Result<(Arc<dyn BackendFile>, Checked), Error> {
         if !is_page_size(page_size) {
             return Err(Error::Refused {
@@ -93,7 +94,7 @@ impl Checked {
     }
 
     pub(super) fn target(&self) -> u64 {
-        self.mark.target()
+        self.mark.as_ref().map_or(0, |mark| mark.target())
     }
 
     fn writing(&self) -> MutexGuard<'_, ()> {
@@ -157,7 +158,7 @@ impl Checked {
         let entry = self.lookup(page_no)?;
         match entry {
             Some(known) if !agrees(page_no, page, read, entry) => {
-                if self.mark.is_interrupted() {
+                if self.mark.as_ref().is_some_and(|mark| mark.is_interrupted()) {
                     return Ok((read, None));
                 }
                 let rot = Rot {
@@ -461,6 +462,31 @@ impl PageFile {
             .as_ref()
             .map(|checked| checked.change(|sums| sums.damaged_sectors()))
             .unwrap_or_default()
+    }
+
+    /// Reads what there is of a page, whose length `page` has, and says up to which log index it is of; `None` in a
+    /// file that was opened without sums.
+    pub(crate) fn read_for_snapshot(
+        &self,
+        page_no: u32,
+        page: &mut [u8],
+    ) -> io::Result<Option<u64>> {
+        let Some(checked) = &self.checked else {
+            let position = u64::from(page_no.saturating_sub(1)) * page.len() as u64;
+            return self.read_raw(position, page).map(|_| None);
+        };
+        let (_, known) = checked.read_page(self, page_no, page)?;
+        // Asked for after the page was read, the target is above whatever wrote it.
+        let index = known.map_or_else(|| checked.target(), |known| known.index);
+        Ok(Some(index))
+    }
+
+    /// Writes a page with its log index, whatever the mark says.
+    pub(crate) fn install_page(&self, page_no: u32, page: &[u8], index: u64) -> Result<(), Error> {
+        let checked = self.checked()?;
+        checked
+            .write_at(self, checked.position(page_no), page, index)
+            .map_err(|e| self.failed_to("write", e))
     }
 
     pub(crate) fn failed_to(&self, operation: &'static str, error: io::Error) -> Error {

@@ -1,13 +1,11 @@
 //! The receiving side: a stream, checked and written to files aside.
 
 use std::collections::HashSet;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
 
-use ferrolite_wal::backend::BackendFile;
-
-use super::format::{Database, Head, page_checksum, page_record_bytes, total_bytes};
+use super::format::{Database, Head, total_bytes};
 use super::install::{self, Complete};
+use super::part::Incoming;
 use crate::bytes::Reader;
 use crate::directory::Directory;
 use crate::error::Error;
@@ -21,6 +19,8 @@ use crate::naming;
 pub struct SnapshotSink {
     directory: Directory,
     id: u64,
+    /// The log index up to which this node's own files are complete.
+    own_base: u64,
     /// Bytes of the stream that came and were good.
     offset: u64,
     /// The first record, once it came.
@@ -29,42 +29,42 @@ pub struct SnapshotSink {
     databases: Vec<Database>,
     names: HashSet<String>,
     /// The database whose pages are due; `None` until all records of databases came, and when all is there.
-    current: Option<Current>,
+    current: Option<Incoming>,
     /// The first failure of the system; from then on the only answer.
     failed: Option<Error>,
 }
 
-/// A file that is being filled.
-#[derive(Debug)]
-struct Current {
-    ordinal: u32,
-    file: Arc<dyn BackendFile>,
-    path: PathBuf,
-    pages: u32,
-    /// The page that comes next.
-    next_page: u32,
-}
-
 impl SnapshotSink {
     /// Empties `dir`, making it if it is not there (its parent must be), for the snapshot that the caller knows as
-    /// `id`.
+    /// `id`. It has to be one of all pages.
     ///
     /// # Errors
     /// [`Error::InstallPending`] when a complete snapshot waits there; [`Error::Io`].
     pub fn begin(dir: &Path, id: u64) -> Result<SnapshotSink, Error> {
-        SnapshotSink::begin_in(&Directory::at(dir), id)
+        SnapshotSink::begin_in(&Directory::at(dir), id, 0)
     }
 
-    /// [`begin`](SnapshotSink::begin) in a directory that need not be real.
+    /// [`begin`](SnapshotSink::begin) on a node whose files hold every entry up to `own_base`, its mark's
+    /// [`done`](crate::CheckpointMark::done): the snapshot may also be one of the pages that have changed since that
+    /// index, or since an earlier one.
     ///
     /// # Errors
     /// As there.
-    pub fn begin_in(directory: &Directory, id: u64) -> Result<SnapshotSink, Error> {
+    pub fn begin_since(dir: &Path, id: u64, own_base: u64) -> Result<SnapshotSink, Error> {
+        SnapshotSink::begin_in(&Directory::at(dir), id, own_base)
+    }
+
+    /// [`begin_since`](SnapshotSink::begin_since) in a directory that need not be real.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn begin_in(directory: &Directory, id: u64, own_base: u64) -> Result<SnapshotSink, Error> {
         install::discard_in(directory)?;
         directory.make()?;
         Ok(SnapshotSink {
             directory: directory.clone(),
             id,
+            own_base,
             offset: 0,
             head: None,
             databases: Vec::new(),
@@ -145,6 +145,9 @@ impl SnapshotSink {
         let refuse = |reason| Err(Error::Stream { offset, reason });
         let Some(head) = self.head else {
             let head = Head::decode(reader)?;
+            if head.base > self.own_base {
+                return refuse("it is of changes since an index that this node does not have");
+            }
             if head.databases == 0 {
                 check_total(&[], head, offset)?;
             }
@@ -152,9 +155,9 @@ impl SnapshotSink {
             return Ok(());
         };
         if let Some(current) = &mut self.current {
-            let result = current.pages(head.page_size, reader, &mut self.offset);
-            if current.next_page > current.pages {
-                self.open_next()?;
+            let result = current.pages(&head, reader, &mut self.offset);
+            if current.is_filled() {
+                self.open_next(&head)?;
             }
             return result;
         }
@@ -162,7 +165,7 @@ impl SnapshotSink {
             return refuse("bytes follow the end");
         }
         let ordinal = u32::try_from(self.databases.len()).unwrap_or(u32::MAX);
-        let database = Database::decode(reader, ordinal, offset)?;
+        let database = Database::decode(reader, &head, ordinal, offset)?;
         if self.names.contains(&database.name) {
             return refuse("two databases have one name");
         }
@@ -173,38 +176,27 @@ impl SnapshotSink {
                 self.databases.pop();
                 return Err(error);
             }
-            self.open_next()?;
+            self.open_next(&head)?;
         }
         self.names.insert(name);
         Ok(())
     }
 
-    /// Puts the filled file away, durably, and goes to the next database that has pages.
-    fn open_next(&mut self) -> Result<(), Error> {
+    /// Puts the filled file away, durably, and goes to the next database of which pages come.
+    fn open_next(&mut self, head: &Head) -> Result<(), Error> {
         let mut ordinal = 0;
         if let Some(filled) = self.current.take() {
-            filled
-                .file
-                .sync()
-                .map_err(|e| Error::io("sync", &filled.path, e))?;
-            ordinal = filled.ordinal + 1;
+            ordinal = filled.ordinal() + 1;
+            filled.finish()?;
         }
         while let Some(database) = self.databases.get(ordinal as usize) {
             let name = naming::file_name(&database.name)?;
-            let path = self.directory.path_of(&name);
-            let file = self.directory.create(&name)?;
-            if database.pages > 0 {
-                let pages = database.pages;
-                self.current = Some(Current {
-                    ordinal,
-                    file,
-                    path,
-                    pages,
-                    next_page: 1,
-                });
+            let incoming = Incoming::create(&self.directory, &name, head, ordinal, database)?;
+            if !incoming.is_filled() {
+                self.current = Some(incoming);
                 return Ok(());
             }
-            file.sync().map_err(|e| Error::io("sync", &path, e))?;
+            incoming.finish()?;
             ordinal += 1;
         }
         Ok(())
@@ -230,8 +222,10 @@ impl SnapshotSink {
         // Every file was synced when its last page came; their names were not.
         self.directory.sync()?;
         let complete = Complete {
+            has_sums: true,
             id: self.id,
             page_size: head.page_size,
+            base: head.base,
             meta: meta.to_vec(),
             databases: self.databases,
         };
@@ -242,7 +236,7 @@ impl SnapshotSink {
 /// Whether the length in the head is the one that follows from the databases; the last record that says so is at
 /// `offset`.
 fn check_total(databases: &[Database], head: Head, offset: u64) -> Result<(), Error> {
-    if total_bytes(databases, head.page_size) == Some(head.total) {
+    if total_bytes(databases, head.version, head.page_size) == Some(head.total) {
         return Ok(());
     }
     Err(Error::Stream {
@@ -251,65 +245,24 @@ fn check_total(databases: &[Database], head: Head, offset: u64) -> Result<(), Er
     })
 }
 
-impl Current {
-    /// Takes pages as long as they are good and of this file, and writes them at once. Counts those before a bad one
-    /// into `offset`; those of a good run are the caller's to count.
-    fn pages(
-        &mut self,
-        page_size: u32,
-        reader: &mut Reader<'_>,
-        offset: &mut u64,
-    ) -> Result<(), Error> {
-        let first = self.next_page;
-        let mut run = Vec::new();
-        let mut bad = None;
-        while self.next_page <= self.pages && !reader.is_empty() {
-            let mut record = *reader;
-            let (Some(page), Some(checksum)) = (record.take(page_size as usize), record.u32())
-            else {
-                bad = Some("the record of a page is cut off");
-                break;
-            };
-            if page_checksum(self.ordinal, self.next_page, page) != checksum {
-                bad = Some("the checksum of a page is wrong");
-                break;
-            }
-            run.extend_from_slice(page);
-            *reader = record;
-            self.next_page += 1;
-        }
-        let position = u64::from(first - 1) * u64::from(page_size);
-        self.file
-            .write_at(position, &run)
-            .map_err(|e| Error::io("write", &self.path, e))?;
-        match bad {
-            None => Ok(()),
-            Some(reason) => {
-                *offset += u64::from(self.next_page - first) * page_record_bytes(page_size);
-                Err(Error::Stream {
-                    offset: *offset,
-                    reason,
-                })
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::snapshot::format::{BARE_VERSION, STREAM_VERSION};
 
     /// A head that announces databases, and an end right after itself, is not a snapshot of none: installing that
     /// would remove every database.
     #[test]
     fn a_head_alone_is_not_complete() {
         let directory = tempfile::tempdir().unwrap();
-        for databases in [1, 7] {
+        for (databases, version) in [(1, BARE_VERSION), (7, BARE_VERSION), (7, STREAM_VERSION)] {
             let mut head = Head {
+                version,
                 page_size: 4096,
                 databases,
                 total: 0,
+                base: 0,
             };
             head.total = head.encode().len() as u64;
             let mut sink = SnapshotSink::begin(directory.path(), 1).unwrap();

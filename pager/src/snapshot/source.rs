@@ -2,11 +2,11 @@
 
 use std::collections::HashSet;
 use std::io;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use super::format::{
-    CHECKSUM_BYTES, Database, HEAD_BYTES, Head, MAX_DATABASES, page_checksum, page_record_bytes,
-    total_bytes,
+    BARE_VERSION, Database, Head, MAX_DATABASES, PageRecord, STREAM_VERSION, total_bytes,
 };
 use crate::error::Error;
 use crate::naming;
@@ -15,31 +15,49 @@ use crate::page_file::{PageFile, is_page_size};
 /// Most bytes that one read gives, whatever was asked for.
 const MAX_CHUNK_BYTES: usize = 16 << 20;
 
-/// A stream of all pages of a set of databases. See the [module](super).
+/// A stream of pages of a set of databases. See the [module](super).
 ///
-/// Cheap to make and to keep: it holds the files open and nothing in memory. Reads may come in any order, from any
-/// thread.
+/// It holds the files open, and in memory no more than which pages are sent, as ranges. Reads may come in any order,
+/// from any thread.
 #[derive(Debug)]
 pub struct SnapshotSource {
-    page_size: u32,
-    total: u64,
+    head: Head,
     /// In the order of the stream.
     databases: Vec<Part>,
 }
+
+/// A database that was chosen: its name, its file, its pages, and those of them that are sent, in order.
+type Chosen = (String, Arc<PageFile>, u32, Vec<RangeInclusive<u32>>);
 
 /// One database, and where it stands in the stream.
 #[derive(Debug)]
 struct Part {
     database: Database,
     file: Arc<PageFile>,
+    /// The pages that are sent, each range after the number of pages before it.
+    ranges: Vec<(u32, RangeInclusive<u32>)>,
     /// Where its record begins, in bytes.
     record_at: u64,
     /// Where its first page's record begins, in bytes.
     pages_at: u64,
 }
 
+impl Part {
+    /// The page that is sent after `before` others of this database.
+    fn page_no(&self, before: u32) -> Option<u32> {
+        let range = self
+            .ranges
+            .partition_point(|(first, _)| *first <= before)
+            .checked_sub(1)?;
+        let (first, range) = self.ranges.get(range)?;
+        let page_no = range.start().checked_add(before - first)?;
+        range.contains(&page_no).then_some(page_no)
+    }
+}
+
 impl SnapshotSource {
-    /// Freezes the list: name, file and number of pages of each database, in the order in which they will be sent.
+    /// Freezes the list, for a stream of all pages without their log indexes: name, file and number of pages of each
+    /// database, in the order in which they will be sent.
     ///
     /// # Errors
     /// [`Error::Refused`] for a page size that SQLite does not have and for two databases of one name,
@@ -48,20 +66,70 @@ impl SnapshotSource {
         databases: Vec<(String, Arc<PageFile>, u32)>,
         page_size: u32,
     ) -> Result<SnapshotSource, Error> {
+        let parts = databases.into_iter().map(|(name, file, pages)| {
+            let ranges = if pages == 0 { vec![] } else { vec![1..=pages] };
+            (name, file, pages, ranges)
+        });
+        SnapshotSource::freeze(BARE_VERSION, 0, page_size, parts.collect())
+    }
+
+    /// Freezes the list, for a stream of the pages that entries after `base` may have written, with their log indexes;
+    /// of all pages if `base` is 0. The files were opened with sums, and hold everything up to the index that the snapshot
+    /// claims: that index was taken before.
+    ///
+    /// # Errors
+    /// As [`new`](SnapshotSource::new); [`Error::Refused`] for a file that was opened without sums, or for pages of another
+    /// size; [`Error::Io`].
+    pub fn since(
+        databases: Vec<(String, Arc<PageFile>)>,
+        page_size: u32,
+        base: u64,
+    ) -> Result<SnapshotSource, Error> {
+        let mut parts = Vec::with_capacity(databases.len());
+        for (name, file) in databases {
+            if file.page_size() != Some(page_size) {
+                return Err(Error::Refused {
+                    reason: "a database of the snapshot has no sums, or pages of another size",
+                });
+            }
+            let pages = file.pages()?;
+            let mut ranges = match base {
+                0 if pages == 0 => vec![],
+                0 => vec![1..=pages],
+                base => file.changed_since(base)?,
+            };
+            // The file may have grown since it was measured.
+            ranges.retain_mut(|range| {
+                *range = *range.start()..=pages.min(*range.end());
+                !range.is_empty()
+            });
+            parts.push((name, file, pages, ranges));
+        }
+        SnapshotSource::freeze(STREAM_VERSION, base, page_size, parts)
+    }
+
+    fn freeze(
+        version: u32,
+        base: u64,
+        page_size: u32,
+        parts: Vec<Chosen>,
+    ) -> Result<SnapshotSource, Error> {
         if !is_page_size(page_size) {
             return Err(Error::Refused {
                 reason: "SQLite has no such page size",
             });
         }
-        if databases.len() > MAX_DATABASES as usize {
-            return Err(Error::TooLarge {
-                what: "the number of databases in a snapshot",
-                len: databases.len() as u64,
-                max: u64::from(MAX_DATABASES),
-            });
+        let too_many = || Error::TooLarge {
+            what: "the number of databases in a snapshot",
+            len: parts.len() as u64,
+            max: u64::from(MAX_DATABASES),
+        };
+        let count = u32::try_from(parts.len()).map_err(|_| too_many())?;
+        if count > MAX_DATABASES {
+            return Err(too_many());
         }
         let mut names = HashSet::new();
-        for (name, _, _) in &databases {
+        for (name, ..) in &parts {
             naming::file_name(name)?;
             if !names.insert(name.as_str()) {
                 return Err(Error::Refused {
@@ -69,40 +137,62 @@ impl SnapshotSource {
                 });
             }
         }
-        let (list, files): (Vec<Database>, Vec<Arc<PageFile>>) = databases
-            .into_iter()
-            .map(|(name, file, pages)| (Database { name, pages }, file))
-            .unzip();
-        let too_long = || Error::Refused {
-            reason: "the snapshot is longer than can be counted",
-        };
-        let total = total_bytes(&list, page_size).ok_or_else(too_long)?;
-        let mut record_at = HEAD_BYTES as u64;
-        let mut pages_at = record_at + list.iter().map(Database::record_bytes).sum::<u64>();
-        let mut parts = Vec::with_capacity(list.len());
-        for (database, file) in list.into_iter().zip(files) {
-            let next_record = record_at + database.record_bytes();
-            let next_pages = pages_at + u64::from(database.pages) * page_record_bytes(page_size);
-            parts.push(Part {
+        let mut databases: Vec<Part> = Vec::with_capacity(parts.len());
+        for (name, file, pages, ranges) in parts {
+            let mut records = 0;
+            let count = |range: RangeInclusive<u32>| {
+                let first = records;
+                // Ranges of one file do not overlap.
+                records += range.end() - range.start() + 1;
+                (first, range)
+            };
+            let ranges = ranges.into_iter().map(count).collect();
+            let database = Database {
+                name,
+                pages,
+                records,
+            };
+            databases.push(Part {
                 database,
                 file,
-                record_at,
-                pages_at,
+                ranges,
+                record_at: 0,
+                pages_at: 0,
             });
-            (record_at, pages_at) = (next_record, next_pages);
         }
-        Ok(SnapshotSource {
+        let list: Vec<_> = databases.iter().map(|part| part.database.clone()).collect();
+        let total = total_bytes(&list, version, page_size).ok_or(Error::Refused {
+            reason: "the snapshot is longer than can be counted",
+        })?;
+        let head = Head {
+            version,
             page_size,
+            databases: count,
             total,
-            databases: parts,
-        })
+            base,
+        };
+        let mut record_at = Head::bytes(version) as u64;
+        let records = list.iter().map(|database| database.record_bytes(version));
+        let mut pages_at = record_at + records.sum::<u64>();
+        for part in &mut databases {
+            (part.record_at, part.pages_at) = (record_at, pages_at);
+            record_at += part.database.record_bytes(version);
+            pages_at += u64::from(part.database.records) * head.page_record_bytes();
+        }
+        Ok(SnapshotSource { head, databases })
+    }
+
+    /// The log index since which pages have changed; 0 when all pages are sent.
+    #[must_use]
+    pub fn base(&self) -> u64 {
+        self.head.base
     }
 
     /// Bytes of the whole stream. Never 0.
     #[must_use]
     #[allow(clippy::len_without_is_empty)] // there is always a head
     pub fn len(&self) -> u64 {
-        self.total
+        self.head.total
     }
 
     /// Reads whole records from byte `offset` of the stream on: as many as fit into `max` bytes, but one at
@@ -117,48 +207,38 @@ impl SnapshotSource {
         let max = max.min(MAX_CHUNK_BYTES);
         let mut chunk = Vec::new();
         let mut at = offset;
-        while at < self.total {
+        while at < self.head.total {
             let room = max.saturating_sub(chunk.len());
-            let before = chunk.len();
+            let len = chunk.len();
             if at == 0 {
-                chunk.extend_from_slice(&self.head().encode());
+                chunk.extend_from_slice(&self.head.encode());
             } else if let Some((ordinal, part)) = self.record_at(at) {
-                chunk.extend_from_slice(&part.database.encode(ordinal));
+                chunk.extend_from_slice(&part.database.encode(self.head.version, ordinal));
             } else {
-                let (ordinal, part, page_no) = self.page_at(at).ok_or_else(|| {
+                let (ordinal, part, before) = self.page_at(at).ok_or_else(|| {
                     io::Error::new(
                         io::ErrorKind::InvalidInput,
                         format!("no record of the snapshot begins at byte {at}"),
                     )
                 })?;
-                self.read_pages(ordinal, part, page_no, room, before == 0, &mut chunk)?;
+                self.read_pages(ordinal, part, before, room, &mut chunk)?;
             }
-            if before > 0 && chunk.len() > max {
-                chunk.truncate(before);
+            if len > 0 && chunk.len() > max {
+                chunk.truncate(len);
                 break;
             }
-            if chunk.len() == before {
+            if chunk.len() == len {
                 break;
             }
-            at += (chunk.len() - before) as u64;
+            at += (chunk.len() - len) as u64;
         }
-        if at > self.total {
+        if at > self.head.total {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
                 format!("byte {at} is past the end of the snapshot"),
             ));
         }
-        Ok((chunk, at == self.total))
-    }
-
-    fn head(&self) -> Head {
-        // The number of databases was checked against MAX_DATABASES.
-        let databases = u32::try_from(self.databases.len()).unwrap_or(u32::MAX);
-        Head {
-            page_size: self.page_size,
-            databases,
-            total: self.total,
-        }
+        Ok((chunk, at == self.head.total))
     }
 
     /// The database whose record begins at `at`, with its number.
@@ -170,7 +250,7 @@ impl SnapshotSource {
         Some((u32::try_from(ordinal).ok()?, self.databases.get(ordinal)?))
     }
 
-    /// The page whose record begins at `at`: number and place of its database, and its own number.
+    /// The page whose record begins at `at`: number and place of its database, and how many pages of it come before.
     fn page_at(&self, at: u64) -> Option<(u32, &Part, u32)> {
         // Of databases without pages several begin at one place; the last one has the pages.
         let ordinal = self
@@ -179,37 +259,44 @@ impl SnapshotSource {
             .checked_sub(1)?;
         let part = self.databases.get(ordinal)?;
         let within = at.checked_sub(part.pages_at)?;
-        if within % page_record_bytes(self.page_size) != 0 {
+        let record = self.head.page_record_bytes();
+        if within % record != 0 {
             return None;
         }
-        let before = u32::try_from(within / page_record_bytes(self.page_size)).ok()?;
-        let page_no = before
-            .checked_add(1)
-            .filter(|page_no| *page_no <= part.database.pages)?;
-        Some((u32::try_from(ordinal).ok()?, part, page_no))
+        let before = u32::try_from(within / record).ok()?;
+        let before = Some(before).filter(|before| *before < part.database.records)?;
+        Some((u32::try_from(ordinal).ok()?, part, before))
     }
 
-    /// Appends the records of pages from `page_no` on that fit into `room` bytes; one at least if `must`.
+    /// Appends the records of pages, from the one after `before` others on, that fit into `room` bytes; one at least
+    /// if there is nothing yet.
     fn read_pages(
         &self,
         ordinal: u32,
         part: &Part,
-        page_no: u32,
+        before: u32,
         room: usize,
-        must: bool,
         chunk: &mut Vec<u8>,
     ) -> io::Result<()> {
-        let page_bytes = self.page_size as usize;
-        let fit = (room / (page_bytes + CHECKSUM_BYTES)).max(usize::from(must));
-        let left = (part.database.pages - page_no) as usize + 1;
-        let mut pages = vec![0; fit.min(left) * page_bytes];
-        let position = u64::from(page_no - 1) * u64::from(self.page_size);
-        // What the file does not have any more stays zero.
-        part.file.read_at(position, &mut pages)?;
-        chunk.reserve(pages.len() + pages.len() / page_bytes * CHECKSUM_BYTES);
-        for (page_no, page) in (page_no..).zip(pages.chunks_exact(page_bytes)) {
-            chunk.extend_from_slice(page);
-            chunk.extend_from_slice(&page_checksum(ordinal, page_no, page).to_le_bytes());
+        let record = usize::try_from(self.head.page_record_bytes()).unwrap_or(usize::MAX);
+        let must = chunk.is_empty();
+        let fit = (room / record).max(usize::from(must));
+        let left = (part.database.records - before) as usize;
+        let mut page = vec![0; self.head.page_size as usize];
+        chunk.reserve(fit.min(left) * record);
+        for before in (before..part.database.records).take(fit) {
+            let Some(page_no) = part.page_no(before) else {
+                break;
+            };
+            page.fill(0);
+            // What the file does not have any more stays zero.
+            let index = part.file.read_for_snapshot(page_no, &mut page)?;
+            let record = PageRecord {
+                page_no,
+                index: index.filter(|_| self.head.version != BARE_VERSION),
+                page: &page,
+            };
+            record.encode(ordinal, chunk);
         }
         Ok(())
     }
