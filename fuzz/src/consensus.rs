@@ -8,11 +8,14 @@ use crate::Target;
 
 #[path = "../../consensus/tests/simulator/mod.rs"]
 mod simulator;
+#[path = "../../consensus/tests/storm/mod.rs"]
+mod storm;
 
 /// The targets of this layer.
 pub const TARGETS: &[(&str, Target)] = &[
     ("consensus_message", consensus_message),
     ("consensus_simulation", consensus_simulation),
+    ("consensus_storm", consensus_storm),
 ];
 
 /// Events in the rough phase of a simulation, at most.
@@ -26,6 +29,12 @@ pub fn consensus_simulation(data: &[u8]) {
     if let Some(violation) = outcome.violation {
         panic!("{}: {}", violation.invariant, violation.details);
     }
+}
+
+/// Bytes as events that no correct peer and no correct driver would send: the node does not panic, keeps to its bounds,
+/// and takes back nothing that it has promised.
+pub fn consensus_storm(data: &[u8]) {
+    storm::run(data);
 }
 
 /// Bytes as a message, a configuration, and a hard state: reading never panics, and what is read survives being

@@ -153,6 +153,7 @@ macro_rules! replays {
 replays! {
     consensus_message
     consensus_simulation
+    consensus_storm
     pager_snapshot
     pager_validate
     wal_frames
