@@ -45,15 +45,16 @@ impl Drop for Line {
     }
 }
 
-/// What a phase has come to, in one line.
-pub fn describe(name: &str, elapsed: Duration, whole: Duration, glance: Glance) -> String {
+/// What a phase has come to, in one line. It lasts for `whole`, or has ended.
+pub fn describe(name: &str, elapsed: Duration, whole: Option<Duration>, glance: Glance) -> String {
     let seconds = elapsed.as_secs_f64();
-    let per_second = glance.completed as f64 / seconds.max(1e-9);
+    let time = match whole.map(|whole| whole.as_secs_f64()) {
+        Some(whole) => format!("{:.1} of {whole:.1} s", seconds.min(whole)),
+        None => format!("{seconds:.1} s"),
+    };
     let mut text = format!(
-        "{name}: {:.1} of {:.1} s, {}/s, p50 {} ms, p99 {} ms",
-        seconds.min(whole.as_secs_f64()),
-        whole.as_secs_f64(),
-        rate(per_second),
+        "{name}: {time}, {}/s, p50 {} ms, p99 {} ms",
+        rate(glance.completed as f64 / seconds.max(1e-9)),
         latency(glance.p50_ms),
         latency(glance.p99_ms),
     );

@@ -98,35 +98,42 @@ pub fn print(
     }
 }
 
-/// The table: a row for each kind of operation of each phase with each number of clients.
+/// A column of what went wrong.
+type Trouble = (&'static str, fn(&Tally) -> u64);
+
+/// The table: a row for each kind of operation of each phase with each number of clients. It has to fit a terminal,
+/// so what went wrong has columns only where something did.
 fn table(outcomes: &[Outcome]) -> Report {
-    let mut report = Report::new(&[
+    let troubles: [Trouble; 3] = [
+        ("retries", |tally| tally.retries),
+        ("errors", |tally| tally.errors),
+        ("unfinished", |tally| tally.unfinished),
+    ];
+    let met = |trouble: &Trouble| each(outcomes).any(|(_, tally)| (trouble.1)(tally) > 0);
+    let troubles: Vec<_> = troubles.into_iter().filter(met).collect();
+    let mut columns = vec![
         "phase",
         "clients",
         "per_second",
-        "rows_per_second",
         "p50_ms",
         "p99_ms",
         "p99.9_ms",
         "max_ms",
-        "retries",
-        "errors",
-        "unfinished",
-    ]);
+    ];
+    columns.extend(troubles.iter().map(|(name, _)| name));
+    let mut report = Report::new(&columns);
     for (outcome, tally) in each(outcomes) {
-        report.push(vec![
+        let mut row = vec![
             json!(outcome.phase.label(tally.operation)),
             json!(outcome.clients),
             json!(rate(outcome.per_second(tally.completed))),
-            json!(rate(outcome.per_second(tally.rows))),
             json!(latency(tally.quantile_ms(0.5))),
             json!(latency(tally.quantile_ms(0.99))),
             json!(latency(tally.quantile_ms(0.999))),
             json!(latency(tally.max_ms())),
-            json!(tally.retries),
-            json!(tally.errors),
-            json!(tally.unfinished),
-        ]);
+        ];
+        row.extend(troubles.iter().map(|(_, count)| json!(count(tally))));
+        report.push(row);
     }
     report
 }
@@ -288,5 +295,7 @@ pub mod tests {
         assert_eq!(names, ["insert", "insert", "mixed: read", "mixed: update"]);
         assert_eq!(rows[0]["per_second"], "100");
         assert_eq!(rows[0]["max_ms"], "40.0");
+        assert_eq!(rows[3]["errors"], 1);
+        assert!(rows[3].get("retries").is_none());
     }
 }

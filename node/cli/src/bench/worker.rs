@@ -147,6 +147,7 @@ pub async fn run_phase(
             shared: Arc::clone(&shared),
             session: Some(session),
             values,
+            waiting: None,
         };
         working.spawn(worker.run());
     }
@@ -161,7 +162,7 @@ pub async fn run_phase(
             },
             _ = refresh.tick() => {
                 let glance = shared.recorder().glance();
-                line.show(&live::describe(&name, begun.elapsed(), setting.duration, glance));
+                line.show(&live::describe(&name, begun.elapsed(), Some(setting.duration), glance));
             }
             () = interrupts.next() => break true,
         }
@@ -170,7 +171,7 @@ pub async fn run_phase(
     // Connections are closed with their workers; the servers roll back what they had begun.
     working.shutdown().await;
     let glance = shared.recorder().glance();
-    line.keep(&live::describe(&name, elapsed, elapsed, glance));
+    line.keep(&live::describe(&name, elapsed, None, glance));
     let mut outcome = shared.recorder().finish(phase, clients, elapsed);
     outcome.interrupted = interrupted;
     Ok(outcome)
@@ -202,6 +203,18 @@ struct Worker {
     /// None after the connection, or its server's leadership, was lost.
     session: Option<Session>,
     values: Values,
+    /// What it waits for, and since when.
+    waiting: Option<(Operation, Instant)>,
+}
+
+/// Whatever ends a client, the phase's end or Ctrl-C: what it was waiting for is counted.
+impl Drop for Worker {
+    fn drop(&mut self) {
+        if let Some((operation, since)) = self.waiting {
+            let mut recorder = self.shared.recorder();
+            recorder.unfinished(operation, since.elapsed());
+        }
+    }
 }
 
 impl Worker {
@@ -236,47 +249,42 @@ impl Worker {
         Some((operation, self.values.key(rows).unsigned_abs()))
     }
 
-    /// Brings one operation to its end; false if that is also the phase's.
+    /// Brings one operation to its end; false if the phase's came first.
     async fn operate(&mut self, shared: &Shared, operation: Operation, key: u64) -> bool {
         let begun = Instant::now();
+        self.waiting = Some((operation, begun));
         let give_up = shared.end + GRACE;
         for nth in 0u32.. {
-            let attempt = timeout_at(give_up, self.attempt(operation, key)).await;
-            let pause = match attempt {
-                Ok(Ok(rows)) => {
+            let Ok(attempt) = timeout_at(give_up, self.attempt(operation, key)).await else {
+                return false;
+            };
+            let failure = match attempt {
+                Ok(rows) => {
+                    self.waiting = None;
                     let now = Instant::now();
-                    shared
-                        .recorder()
-                        .completed(operation, now - begun, rows, now - shared.begun);
+                    let mut recorder = shared.recorder();
+                    recorder.completed(operation, now - begun, rows, now - shared.begun);
                     return true;
                 }
-                Ok(Err(error)) => {
-                    self.reconnect_after(&error);
-                    let again = error.is_retryable();
-                    let pause = shared.setting.backoff.pause(nth);
-                    match again {
-                        true => shared.recorder().retried(operation, error),
-                        false => shared.recorder().failed(operation, error),
-                    }
-                    if !again {
-                        // Not at once: an operation that fails at once, each time, would keep the machine busy.
-                        sleep_until(shared.end.min(Instant::now() + pause)).await;
-                        return true;
-                    }
-                    pause
-                }
-                Err(_) => {
-                    shared.recorder().unfinished(operation, begun.elapsed());
+                Err(failure) => failure,
+            };
+            self.reconnect_after(&failure);
+            let next_attempt = Instant::now() + shared.setting.backoff.pause(nth);
+            if failure.is_retryable() {
+                shared.recorder().retried(operation, failure);
+                if next_attempt >= shared.end {
+                    sleep_until(shared.end).await;
                     return false;
                 }
-            };
-            let next_attempt = Instant::now() + pause;
-            if next_attempt >= shared.end {
-                sleep_until(shared.end).await;
-                shared.recorder().unfinished(operation, begun.elapsed());
-                return false;
+                sleep_until(next_attempt).await;
+            } else {
+                self.waiting = None;
+                shared.recorder().failed(operation, failure);
+                // The next operation does not begin at once: where each fails at once, that would keep the machine
+                // busy.
+                sleep_until(next_attempt.min(shared.end)).await;
+                return true;
             }
-            sleep_until(next_attempt).await;
         }
         false
     }
