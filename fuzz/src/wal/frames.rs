@@ -1,7 +1,13 @@
 //! Transactions in entries.
 
+use std::collections::BTreeMap;
+
 use bytes::Bytes;
-use ferrolite_wal::frames::{Part, PartHeader, PartWriter, TransactionId};
+use ferrolite_wal::frames::{
+    Base, ENCODING_DIFFERENCE, ENCODING_WHOLE, MAX_DEPTH, Part, PartHeader, PartWriter, Previous,
+    TransactionId,
+};
+use ferrolite_wal::view::FramePlace;
 
 use crate::tape::Tape;
 
@@ -38,6 +44,19 @@ fn read_part(part: &Part, data: &[u8]) {
     // A frame takes 16 bytes at least, so a count is never more than the bytes are worth.
     assert!(part.frames().len() * 16 <= data.len());
 
+    // Differences need a base; any will do, but the result is the one that was meant or none.
+    for frame in part.frames() {
+        let mut page = vec![0x5a; part.page_size() as usize];
+        let difference = frame.difference(part.page_size());
+        if let Ok(Some(difference)) = &difference {
+            assert!((1..=MAX_DEPTH).contains(&difference.depth()));
+            assert!(difference.root() <= difference.base().index);
+            difference.apply(&mut page);
+            difference.apply(&mut page[..1]);
+        }
+        let changed = frame.change(&mut page).is_ok();
+        assert!(!changed || matches!(difference, Ok(Some(_))));
+    }
     let pages: Vec<_> = part
         .frames()
         .filter_map(|frame| Some((frame.page_no(), frame.page(part.page_size()).ok()?)))
@@ -50,7 +69,7 @@ fn read_part(part: &Part, data: &[u8]) {
         parts.extend(writer.push(*page_no, page).expect("the page was read").1);
     }
     parts.push(writer.finish(part.db_size().max(1)));
-    same_pages(&parts, &pages);
+    same_pages(&parts, &pages, &BTreeMap::new());
 }
 
 /// Writes the input as pages, of which some are dull enough to be squeezed.
@@ -60,7 +79,7 @@ fn write_parts(tape: &mut Tape<'_>) {
     let name = String::from_utf8_lossy(tape.piece(32)).into_owned();
     let id = TransactionId(tape.long().into(), tape.long().into());
     let mut writer = PartWriter::new(&name, page_size, id).expect("the name is short");
-    let (mut pages, mut parts) = (Vec::new(), Vec::new());
+    let (mut pages, mut parts, mut bases) = (Vec::new(), Vec::new(), BTreeMap::new());
     while !tape.is_empty() && pages.len() < MOST_PAGES {
         let page_no = u32::from(tape.byte()) + 1;
         let piece = tape.piece(u8::MAX);
@@ -70,13 +89,32 @@ fn write_parts(tape: &mut Tape<'_>) {
             let content = piece.iter().copied();
             content.cycle().take(page_size as usize).collect()
         };
-        let (placed, full) = writer.push(page_no, &page).expect("it is a page");
+        // Against an image of the tape's choice, in an entry before.
+        let mut before = page.clone();
+        for byte in tape.piece(16) {
+            let at = usize::from(*byte) * 97 % before.len();
+            before[at] ^= byte | 1;
+        }
+        let previous = match tape.byte() % 4 {
+            3 => Previous::Image(base(&before)),
+            _ => Previous::FullImage,
+        };
+        let (placed, full) = writer
+            .push_image(page_no, &page, previous)
+            .expect("it is a page");
         assert_eq!(placed.part as usize, parts.len());
+        assert_eq!(
+            u8::from(placed.encoding == ENCODING_DIFFERENCE),
+            placed.depth
+        );
+        if placed.encoding == ENCODING_DIFFERENCE {
+            bases.insert(pages.len(), before);
+        }
         parts.extend(full);
         pages.push((page_no, page));
     }
     parts.push(writer.finish(db_size));
-    same_pages(&parts, &pages);
+    same_pages(&parts, &pages, &bases);
     let last = Part::decode(parts.remove(parts.len() - 1)).expect("what was written is read");
     assert_eq!(
         (last.database(), last.db_size(), last.id()),
@@ -96,17 +134,38 @@ fn noise(seed: u32) -> impl Iterator<Item = u8> {
     })
 }
 
-/// The parts are numbered, only the last one commits, and together they hold these pages.
-fn same_pages(parts: &[Bytes], pages: &[(u32, Vec<u8>)]) {
+/// An image in entry 1.
+fn base(image: &[u8]) -> Base<'_> {
+    Base {
+        place: FramePlace {
+            index: 1,
+            offset: 52,
+            len: 512,
+            encoding: ENCODING_WHOLE,
+        },
+        depth: 0,
+        root: 1,
+        image,
+    }
+}
+
+/// The parts are numbered, only the last one commits, and together they hold these pages. Some are differences against
+/// `bases`, by the number of the page.
+fn same_pages(parts: &[Bytes], pages: &[(u32, Vec<u8>)], bases: &BTreeMap<usize, Vec<u8>>) {
     let mut found = Vec::new();
     for (nth, bytes) in parts.iter().enumerate() {
         let part = Part::decode(bytes.clone()).expect("what was written is read");
         assert_eq!(part.number() as usize, nth);
         assert_eq!(part.is_last(), nth + 1 == parts.len());
         for frame in part.frames() {
-            let page = frame
-                .page(part.page_size())
-                .expect("what was written is read");
+            let page = match bases.get(&found.len()) {
+                None => frame.page(part.page_size()),
+                Some(base) => {
+                    let mut page = base.clone();
+                    frame.change(&mut page).map(|()| page)
+                }
+            };
+            let page = page.expect("what was written is read");
             found.push((frame.page_no(), page));
         }
     }
