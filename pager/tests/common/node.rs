@@ -69,6 +69,12 @@ impl Node {
         }
         let target = node.mark.target();
         if node.mark.done() < target {
+            // What a crash left is not called rot, before it is set right.
+            for (_, file) in node.files()? {
+                for page_no in 1..=file.pages()? {
+                    file.read_page(page_no)?;
+                }
+            }
             node.checkpoint(log, target)?;
         }
         Ok(node)
