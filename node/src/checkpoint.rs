@@ -14,16 +14,17 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
-use ferrolite_consensus::{EntryKind, Index, Term};
+use ferrolite_consensus::{EntryKind, Index, NodeId, Term};
 use ferrolite_pager::PageFile;
 use ferrolite_wal::frames::{Part, TransactionId};
 
 use crate::error::Error;
 use crate::handle::Event;
 use crate::leading::LeaderDatabase;
+use crate::scrub::{self, GivenPage, PageName, Scrub};
 use crate::snapshot::{self, ChunkRead, ChunkWritten};
 use crate::store::Store;
 
@@ -57,6 +58,10 @@ pub(crate) enum Job {
     WriteSnapshot(snapshot::Write),
     /// A peer needs no more of a snapshot.
     CloseSnapshot(u64),
+    /// A page of this node's files, for a peer whose own has rotted.
+    ReadPage { to: NodeId, page: PageName },
+    /// A peer's answer to the same question.
+    RepairPage { from: NodeId, page: GivenPage },
 }
 
 /// What became of it.
@@ -72,28 +77,73 @@ pub(crate) enum Outcome {
     RedoneOne { name: String, token: u64 },
     /// A chunk for a peer.
     Read(ChunkRead),
+    /// The snapshot cannot be read now.
+    Unavailable { token: u64 },
     /// A chunk from the leader.
     Written(ChunkWritten),
+    /// A page has rotted, and this node's log does not have it: who does?
+    Wanted(PageName),
+    /// A page for a peer.
+    Given { to: NodeId, page: GivenPage },
     /// The files cannot be written any more.
     Failed(String),
 }
 
+/// How long to wait for room on a full disk before the next try.
+const FULL_PAUSE: Duration = Duration::from_millis(250);
+
 /// Works until the replica is gone.
 pub(crate) fn run(store: &Arc<Store>, jobs: &Receiver<Job>, events: &Sender<Event>) {
     let mut snapshots = snapshot::Snapshots::new(Arc::clone(store));
-    while let Ok(job) = jobs.recv() {
-        let outcome = work(store, &mut snapshots, job).unwrap_or_else(|error| {
-            tracing::error!(%error, "the database files cannot be written; this node takes no further part");
-            Some(Outcome::Failed(error.to_string()))
-        });
-        let failed = matches!(outcome, Some(Outcome::Failed(_)));
-        if let Some(outcome) = outcome
-            && events.send(Event::Checkpointed(outcome)).is_err()
-        {
+    let mut scrub = Scrub::new();
+    let report = |outcome| {
+        if events.send(Event::Checkpointed(outcome)).is_err() {
             tracing::debug!("the replica stopped before a checkpoint was reported");
         }
-        if failed {
-            return;
+    };
+    loop {
+        match jobs.recv_timeout(scrub.due_in()) {
+            Ok(job) => match patiently(store, &mut snapshots, &job) {
+                Ok(outcome) => outcome.into_iter().for_each(&report),
+                Err(error) => {
+                    tracing::error!(%error, "the database files cannot be written; this node takes no further part");
+                    report(Outcome::Failed(error.to_string()));
+                    return;
+                }
+            },
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+        if scrub.due_in().is_zero() {
+            for wanted in scrub.step(store) {
+                report(Outcome::Wanted(wanted));
+            }
+        }
+    }
+}
+
+/// Does a job, as often as it takes until the disk has room for it. Every job can be done again.
+fn patiently(
+    store: &Store,
+    snapshots: &mut snapshot::Snapshots,
+    job: &Job,
+) -> Result<Option<Outcome>, Error> {
+    let mut said = false;
+    loop {
+        match work(store, snapshots, job) {
+            Err(error) if error.is_full() => {
+                if !said {
+                    tracing::error!(%error, "waiting for room on the disk for the database files");
+                    said = true;
+                }
+                std::thread::sleep(FULL_PAUSE);
+            }
+            other => {
+                if said {
+                    tracing::info!("there is room on the disk for the database files again");
+                }
+                return other;
+            }
         }
     }
 }
@@ -101,33 +151,52 @@ pub(crate) fn run(store: &Arc<Store>, jobs: &Receiver<Job>, events: &Sender<Even
 fn work(
     store: &Store,
     snapshots: &mut snapshot::Snapshots,
-    job: Job,
+    job: &Job,
 ) -> Result<Option<Outcome>, Error> {
     Ok(match job {
         Job::Redo { to } => Some(Outcome::Redone {
-            done: store.redo(to)?,
+            done: store.redo(*to)?,
         }),
         Job::TakeOver { to, term } => {
-            store.mark.begin(to)?;
-            store.write_pages(store.mark.done(), to, None)?;
-            Some(Outcome::TakenOver { term })
+            store.mark.begin(*to)?;
+            store.write_pages(store.mark.done(), *to, None)?;
+            Some(Outcome::TakenOver { term: *term })
         }
         Job::Checkpoint {
             databases,
             applied,
             open_from,
         } => Some(Outcome::Checkpointed {
-            done: checkpoint(store, &databases, applied, open_from)?,
+            done: checkpoint(store, databases, *applied, *open_from)?,
         }),
         Job::RedoOne { name, to, token } => {
-            store.mark.begin(to)?;
-            store.write_pages(store.mark.done(), to, Some(&name))?;
-            Some(Outcome::RedoneOne { name, token })
+            store.mark.begin(*to)?;
+            store.write_pages(store.mark.done(), *to, Some(name))?;
+            Some(Outcome::RedoneOne {
+                name: name.clone(),
+                token: *token,
+            })
         }
-        Job::ReadSnapshot(read) => Some(Outcome::Read(snapshots.read(read)?)),
+        Job::ReadSnapshot(read) => Some(match snapshots.read(read) {
+            Ok(chunk) => Outcome::Read(chunk),
+            // A page has rotted: it will be put back, and the snapshot begun anew.
+            Err(error) if error.is_rot() => {
+                tracing::error!(%error, "a snapshot cannot be sent now");
+                Outcome::Unavailable { token: read.token }
+            }
+            Err(error) => return Err(error),
+        }),
         Job::WriteSnapshot(write) => Some(Outcome::Written(snapshots.write(write)?)),
         Job::CloseSnapshot(id) => {
-            snapshots.close(id);
+            snapshots.close(*id);
+            None
+        }
+        Job::ReadPage { to, page } => scrub::read(store, page).map(|given| Outcome::Given {
+            to: *to,
+            page: given,
+        }),
+        Job::RepairPage { from, page } => {
+            scrub::repair(store, *from, page)?;
             None
         }
     })

@@ -80,12 +80,39 @@ impl Error {
         matches!(self, Self::LeadershipLost)
     }
 
+    /// Whether the disk had no room for it. The same may succeed once there is.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        use std::io::ErrorKind;
+        match self {
+            Self::Storage(error) => error.is_full(),
+            Self::Pages(error) => error.is_full(),
+            Self::Sql(error) => error.is_full(),
+            Self::Io { source, .. } => {
+                matches!(
+                    source.kind(),
+                    ErrorKind::StorageFull | ErrorKind::QuotaExceeded
+                )
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether a page of a database file is not what was written.
+    pub(crate) fn is_rot(&self) -> bool {
+        match self {
+            Self::Pages(error) => error.is_rot(),
+            Self::Io { source, .. } => ferrolite_pager::Rot::of(source).is_some(),
+            _ => false,
+        }
+    }
+
     /// Whether the same request may succeed a little later.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Consensus(error) => error.is_retryable(),
-            Self::Storage(error) => error.is_full(),
+            _ if self.is_full() => true,
             Self::TransferFailed => true,
             _ => false,
         }

@@ -16,6 +16,7 @@ use tokio::sync::{oneshot, watch};
 use crate::error::Error;
 use crate::leading::{LeaderDatabase, OpenRefusal, Registry};
 use crate::pages::{self, Encoded};
+use crate::scrub::PageMessage;
 use crate::store::Store;
 
 /// What the replica publishes about itself.
@@ -64,6 +65,8 @@ pub(crate) struct ImportPart {
 pub(crate) enum Event {
     /// A message of a peer.
     Peer(Message),
+    /// A peer asks for a page, or has one that this node asked for.
+    PeerPage { from: NodeId, message: PageMessage },
     /// A peer has connected, and said where it is to be found.
     PeerAt {
         id: NodeId,

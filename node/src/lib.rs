@@ -58,6 +58,7 @@ mod peers;
 pub mod recovery;
 mod replica;
 mod room;
+mod scrub;
 mod snapshot;
 mod store;
 

@@ -27,9 +27,9 @@ pub struct Options {
     pub max_message_bytes: u64,
     /// The most pages that one transaction may change, in bytes. 512 MiB by default.
     pub max_transaction_bytes: u64,
-    /// So much log is kept, in bytes, for nodes that were away: one that missed more gets the databases whole. What is
-    /// not in the database files yet, or is on its way to a node that is in touch, may make it as much again; a reader
-    /// that keeps its transaction open for long, more. 64 MiB by default.
+    /// So much log is kept, in bytes, for nodes that were away or are slow: one that misses more gets the databases
+    /// instead. What is not in the database files yet comes on top, and so a reader that keeps its transaction open for
+    /// long may make it more. 64 MiB by default.
     pub log_bytes: u64,
     /// So many bytes of log may gather before they are written into the database files. 8 MiB by default.
     pub checkpoint_bytes: u64,

@@ -13,7 +13,7 @@
 //! hello    (first frame, from the one that dials)
 //!          "FRLP" · u16 version = 1 · u16 0 · u128 cluster (0: none yet) · u64 from · u64 to · u64 incarnation
 //! answer   (first frame back) u8 1: welcome, or u8 0 and a reason in UTF-8; nothing else comes back
-//! message  (every further frame) as `ferrolite_consensus::message::codec` has it
+//! message  (every further frame) as `ferrolite_consensus::message::codec` has it, or about a page, as `scrub` has it
 //! ```
 
 use std::collections::HashMap;
@@ -30,6 +30,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
 use crate::handle::{Event, Handle};
+use crate::scrub::{self, PageMessage};
 
 const MAGIC: &[u8; 4] = b"FRLP";
 const VERSION: u16 = 1;
@@ -64,10 +65,27 @@ pub(crate) struct Peers {
     heard: Arc<Mutex<HashMap<NodeId, String>>>,
 }
 
+/// What one node sends another.
+#[derive(Debug)]
+enum Parcel {
+    Consensus(Message),
+    /// A [`PageMessage`], encoded.
+    Page(Bytes),
+}
+
+impl Parcel {
+    fn encode(&self) -> Bytes {
+        match self {
+            Self::Consensus(message) => codec::encode(message),
+            Self::Page(bytes) => bytes.clone(),
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Link {
     address: String,
-    queue: mpsc::Sender<Message>,
+    queue: mpsc::Sender<Parcel>,
     task: tokio::task::AbortHandle,
 }
 
@@ -95,7 +113,15 @@ impl Peers {
 
     /// Sends a message if there is a way to its receiver, and forgets it otherwise.
     pub(crate) fn send(&mut self, message: Message) {
-        let to = message.to;
+        self.post(message.to, Parcel::Consensus(message));
+    }
+
+    /// Likewise, for a message about a page.
+    pub(crate) fn send_page(&mut self, to: NodeId, message: &PageMessage) {
+        self.post(to, Parcel::Page(message.encode()));
+    }
+
+    fn post(&mut self, to: NodeId, parcel: Parcel) {
         let Some(address) = self.address(to) else {
             tracing::debug!(
                 to,
@@ -126,7 +152,7 @@ impl Peers {
             );
         }
         if let Some(link) = self.links.get(&to)
-            && link.queue.try_send(message).is_err()
+            && link.queue.try_send(parcel).is_err()
         {
             tracing::trace!(to, "the queue to this node is full; a message is dropped");
         }
@@ -159,7 +185,7 @@ struct Line {
 }
 
 impl Line {
-    async fn run(self, mut messages: mpsc::Receiver<Message>) {
+    async fn run(self, mut messages: mpsc::Receiver<Parcel>) {
         let mut pause = FIRST_PAUSE;
         let mut said = String::new();
         loop {
@@ -231,7 +257,7 @@ impl Line {
     async fn pump(
         &self,
         stream: TcpStream,
-        messages: &mut mpsc::Receiver<Message>,
+        messages: &mut mpsc::Receiver<Parcel>,
     ) -> std::io::Result<()> {
         let (mut reader, writer) = stream.into_split();
         let mut writer = BufWriter::with_capacity(64 << 10, writer);
@@ -259,9 +285,9 @@ impl Line {
 
 async fn write_message(
     writer: &mut (impl AsyncWriteExt + Unpin),
-    message: &Message,
+    message: &Parcel,
 ) -> std::io::Result<()> {
-    let body = codec::encode(message);
+    let body = message.encode();
     let len = u32::try_from(body.len())
         .ok()
         .filter(|len| *len <= MAX_FRAME_BYTES);
@@ -410,6 +436,17 @@ pub(crate) async fn accept(
     }
     loop {
         let message = match read_frame(&mut reader).await {
+            Ok(bytes) if bytes.first() == Some(&scrub::TAG) => {
+                let Some(message) = PageMessage::decode(bytes) else {
+                    tracing::warn!(
+                        peer = from,
+                        "a peer's word about a page makes no sense; connection closed"
+                    );
+                    return;
+                };
+                handle.send(Event::PeerPage { from, message });
+                continue;
+            }
             Ok(bytes) => codec::decode_shared(bytes),
             Err(error) => {
                 tracing::debug!(peer = from, %error, "a peer's connection ended");

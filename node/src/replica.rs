@@ -42,6 +42,7 @@ use crate::leading::{LeaderDatabase, Registry};
 use crate::log_writer::Work;
 use crate::options::Options;
 use crate::pages::Placed;
+use crate::scrub::PageMessage;
 use crate::store::{Past, Store};
 
 pub(crate) use run::run;
@@ -117,6 +118,7 @@ pub(crate) struct Replica {
     writes: Sender<Work>,
     jobs: Sender<Job>,
     checkpoint_bytes: u64,
+    log_bytes: u64,
 
     phase: Phase,
     term: Term,
@@ -137,6 +139,9 @@ pub(crate) struct Replica {
     /// they are.
     imported: VecDeque<(Index, String, Answer)>,
     imports: HashMap<u64, Answer>,
+
+    /// What is to be said to peers about pages.
+    page_messages: Vec<(NodeId, PageMessage)>,
 
     open: OpenTransactions,
     /// A checkpoint job is under way.
@@ -185,6 +190,7 @@ impl Replica {
             writes,
             jobs,
             checkpoint_bytes: options.checkpoint_bytes,
+            log_bytes: options.log_bytes,
             phase: Phase::Following,
             term: 0,
             leader: None,
@@ -201,6 +207,7 @@ impl Replica {
             transfers: Vec::new(),
             imported: VecDeque::new(),
             imports: HashMap::new(),
+            page_messages: Vec::new(),
             open: OpenTransactions::default(),
             checkpointing: false,
             fresh_bytes: 0,

@@ -17,6 +17,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes};
 use ferrolite_consensus::{Configuration, Index, NodeId, Position, SnapshotMeta};
@@ -31,6 +32,9 @@ const TRAILER_MAGIC: &[u8; 8] = b"FRLTSNAP";
 const TRAILER_BYTES: usize = 20;
 /// Snapshots that are sent at one time; the oldest gives way.
 const MAX_SENDING: usize = 4;
+
+/// How long to wait for room on a full disk before a snapshot is begun again.
+const FULL_PAUSE: Duration = Duration::from_secs(1);
 
 /// A chunk that a peer wants.
 #[derive(Debug)]
@@ -105,7 +109,7 @@ impl Snapshots {
         }
     }
 
-    pub(crate) fn read(&mut self, read: Read) -> Result<ChunkRead, Error> {
+    pub(crate) fn read(&mut self, read: &Read) -> Result<ChunkRead, Error> {
         let known = read.id.filter(|id| self.sending.contains_key(id));
         let (id, offset) = match known {
             Some(id) => (id, read.offset),
@@ -169,7 +173,7 @@ impl Snapshots {
         self.sending.remove(&id);
     }
 
-    pub(crate) fn write(&mut self, write: Write) -> Result<ChunkWritten, Error> {
+    pub(crate) fn write(&mut self, write: &Write) -> Result<ChunkWritten, Error> {
         let id = write.meta.id;
         if write.offset == 0 {
             tracing::info!(index = write.meta.position.index, "receiving a snapshot");
@@ -191,6 +195,12 @@ impl Snapshots {
                     self.receiving = None;
                     Ok(ChunkWritten::Refused { id })
                 }
+                Err(error) if error.is_full() => {
+                    tracing::error!(%error, "there is no room for a snapshot; it starts over");
+                    self.receiving = None;
+                    std::thread::sleep(FULL_PAUSE);
+                    Ok(ChunkWritten::Refused { id })
+                }
                 Err(error) => Err(error.into()),
             };
         }
@@ -198,7 +208,7 @@ impl Snapshots {
             return Ok(ChunkWritten::Refused { id });
         };
         let note = Note {
-            meta: write.meta,
+            meta: write.meta.clone(),
             newest,
         };
         match sink.finish(&note.encode()?) {

@@ -110,7 +110,7 @@ impl Store {
         let (hard_state, state) = open_hard_state(&root)?;
         let (log, recovery) = Log::open(
             Arc::new(root.subdirectory(LOG_DIRECTORY)?),
-            LogOptions::default(),
+            log_options(options),
         )?;
         if recovery.torn_bytes > 0 {
             tracing::info!(
@@ -218,6 +218,17 @@ fn open_hard_state(root: &DirBackend) -> Result<(SlotFile, HardState), Error> {
             Ok((SlotFile::create(root, HARD_STATE, &state.encode())?, state))
         }
     }
+}
+
+/// The log goes segment by segment, so a log that is to stay small has small ones.
+fn log_options(options: &Options) -> LogOptions {
+    const LEAST: u64 = 64 << 10;
+    let mut log = LogOptions::default();
+    let eighth = (options.log_bytes / 8).max(LEAST) / LEAST * LEAST;
+    if let Ok(eighth) = u32::try_from(eighth) {
+        log.segment_bytes = log.segment_bytes.min(eighth);
+    }
+    log
 }
 
 /// Makes a directory, or empties it of what a crash has left there.
@@ -398,6 +409,14 @@ impl Store {
         )?);
         files.insert(name.to_owned(), Arc::clone(&file));
         Ok(file)
+    }
+
+    /// The files that are open, with the names of their databases. All that there were at the start are.
+    pub(crate) fn open_files(&self) -> Vec<(String, Arc<PageFile>)> {
+        let files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = files.iter();
+        open.map(|(name, file)| (name.clone(), Arc::clone(file)))
+            .collect()
     }
 
     pub(crate) fn note_unsynced(&self, files: BTreeMap<String, Arc<PageFile>>) {

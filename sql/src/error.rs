@@ -4,6 +4,8 @@
 //! ([`Error::code`], from <https://www.sqlite.org/rescode.html>). What a *server* needs to know, whether
 //! the session is still good and whether a retry makes sense, are predicates.
 
+use std::io::ErrorKind;
+
 use limbo_core::{CompletionError, LimboError};
 
 /// SQLite's (extended) result codes, as far as this crate gives them.
@@ -117,6 +119,12 @@ impl Error {
         matches!(self.code(), code::BUSY | code::BUSY_SNAPSHOT)
     }
 
+    /// Whether the disk had no room for it. The same may succeed once there is.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.code() == code::FULL
+    }
+
     /// A failure of the storage beneath the engine, as SQLite reports it.
     #[must_use]
     pub fn io(message: &str) -> Self {
@@ -143,6 +151,10 @@ impl From<LimboError> for Error {
             LimboError::Constraint(text) => constraint_code(text),
             LimboError::ForeignKeyConstraint(_) => code::CONSTRAINT_FOREIGNKEY,
             LimboError::Raise(..) => code::CONSTRAINT_TRIGGER,
+            LimboError::CompletionError(CompletionError::IOError(
+                ErrorKind::StorageFull | ErrorKind::QuotaExceeded,
+                _,
+            )) => code::FULL,
             LimboError::CompletionError(
                 CompletionError::IOError(..) | CompletionError::ShortRead { .. },
             ) => code::IOERR,

@@ -31,4 +31,5 @@ mod failures;
 mod program;
 mod reads;
 mod replication;
+mod rot;
 mod statements;

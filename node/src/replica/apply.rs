@@ -33,6 +33,9 @@ impl Replica {
             }
             self.pursue_changes(now);
         }
+        for (to, message) in std::mem::take(&mut self.page_messages) {
+            peers.send_page(to, &message);
+        }
         self.continue_phase();
         self.publish();
         self.answer_transfers();
@@ -354,7 +357,8 @@ impl Replica {
     /// The files hold everything up to `done`: the log may let go of what nobody else needs.
     pub(super) fn purge(&mut self, done: Index) {
         let kept_for_snapshots = self.sending.values().copied().min().unwrap_or(Index::MAX);
-        let limit = done.min(self.raft.purge_limit()).min(kept_for_snapshots);
+        let may_go = self.raft.purge_limit().max(self.excess_limit());
+        let limit = done.min(may_go).min(kept_for_snapshots);
         if limit < self.store.log.first_index() {
             return;
         }
@@ -371,6 +375,25 @@ impl Replica {
         self.send_work(Work::Purge {
             first: limit.saturating_add(1),
         });
+    }
+
+    /// The last entry that is more than [`log_bytes`](crate::Options::log_bytes) away from the log's end.
+    fn excess_limit(&self) -> Index {
+        let log = &self.store.log;
+        let (first, mut index) = (log.first_index(), log.last_index());
+        let mut bytes = 0_u64;
+        while index >= first {
+            // An entry that cannot be looked at is damaged; what is before it is kept for its repair.
+            let Ok(len) = log.payload_len(index) else {
+                return 0;
+            };
+            bytes = bytes.saturating_add(len.into());
+            if bytes > self.log_bytes {
+                return index;
+            }
+            index -= 1;
+        }
+        0
     }
 
     /// The log begins with `first` now: of the configurations before it only the last is needed.

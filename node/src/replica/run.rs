@@ -10,6 +10,7 @@ use crate::checkpoint::{Job, Outcome};
 use crate::handle::Event;
 use crate::log_writer::Stored;
 use crate::peers::Peers;
+use crate::scrub::{PageMessage, PageName};
 use crate::snapshot::ChunkWritten;
 
 /// So many events are taken at once, so that time and peers get their turn under any load.
@@ -57,6 +58,10 @@ impl Replica {
     fn handle(&mut self, now: u64, event: Event) {
         match event {
             Event::Peer(message) => self.step(now, Input::Message(message)),
+            Event::PeerPage { from, message } => self.send_job(match message {
+                PageMessage::Question(page) => Job::ReadPage { to: from, page },
+                PageMessage::Answer(page) => Job::RepairPage { from, page },
+            }),
             Event::PeerAt {
                 id,
                 incarnation,
@@ -137,6 +142,13 @@ impl Replica {
                 }
                 None => self.step(now, Input::SnapshotUnavailable { token: chunk.token }),
             },
+            Outcome::Unavailable { token } => {
+                self.step(now, Input::SnapshotUnavailable { token });
+            }
+            Outcome::Wanted(page) => self.ask_for_page(&page),
+            Outcome::Given { to, page } => {
+                self.page_messages.push((to, PageMessage::Answer(page)));
+            }
             Outcome::Written(written) => match written {
                 ChunkWritten::Kept { id, next } => {
                     self.step(now, Input::SnapshotWritten { id, next })
@@ -146,6 +158,20 @@ impl Replica {
             },
             Outcome::Failed(reason) => self.halt(now, reason),
         }
+    }
+
+    /// Asks all other members that keep data for a page.
+    fn ask_for_page(&mut self, page: &PageName) {
+        let Some(configuration) = self.raft.configuration() else {
+            return;
+        };
+        let own = self.id;
+        let others = configuration
+            .replicating()
+            .map(|member| member.id)
+            .filter(|id| *id != own);
+        self.page_messages
+            .extend(others.map(|id| (id, PageMessage::Question(page.clone()))));
     }
 
     /// The last thing: databases closed, everything committed in the files, both threads done.

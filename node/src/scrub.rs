@@ -1,0 +1,323 @@
+//! Pages that have rotted on this node's disk: found, and put back.
+//!
+//! The thread that writes the database files reads all of them as well, a little at a time, when it has nothing else
+//! to do. A page that is not what was written comes back from the log, if the log still has it, and else from any
+//! other node: it is asked for by name, and whatever comes is taken only if it has the checksum that the page must
+//! have, or is of a later entry that this node is about to write anyway. So a wrong answer, or a late one, does no harm.
+//! Who reads the page in the meantime gets an error, never the rotten bytes.
+//!
+//! ```text
+//! question  u8 'P' · u8 version = 1 · u8 0 · u32 page number · the database's name in UTF-8
+//! answer    u8 'P' · u8 version = 1 · u8 1 · u32 page number · u64 log index · u16 length of the name · name · page
+//! ```
+//!
+//! Both travel between nodes in frames of their own, among those of the consensus; `docs/formats-node.md`.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use ferrolite_consensus::{EntryKind, NodeId};
+use ferrolite_pager::{PageFile, Rot, Scrubber};
+use ferrolite_wal::frames::Part;
+
+use crate::error::Error;
+use crate::store::Store;
+
+/// First byte of both messages; no message of the consensus begins with it.
+pub(crate) const TAG: u8 = b'P';
+const VERSION: u8 = 1;
+const QUESTION: u8 = 0;
+const ANSWER: u8 = 1;
+
+/// Pages that are looked at in one go, and how often that happens: with pages of 4 KiB, four MiB a second.
+const PAGES_AT_ONCE: u32 = 256;
+const STEP_PAUSE: Duration = Duration::from_millis(250);
+/// Between two rounds through everything.
+const ROUND_PAUSE: Duration = Duration::from_secs(3600);
+/// A page that nobody had is asked for again after so long.
+const ASK_PAUSE: Duration = Duration::from_secs(2);
+/// So many pages are repaired in one step, at most.
+const REPAIRS_AT_ONCE: usize = 64;
+
+/// A page of a database.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct PageName {
+    pub(crate) database: String,
+    pub(crate) page_no: u32,
+}
+
+/// What a node has for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct GivenPage {
+    pub(crate) name: PageName,
+    /// The log index that wrote it, or a later one.
+    pub(crate) index: u64,
+    pub(crate) bytes: Bytes,
+}
+
+/// What peers say to each other about pages.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum PageMessage {
+    Question(PageName),
+    Answer(GivenPage),
+}
+
+impl PageMessage {
+    pub(crate) fn encode(&self) -> Bytes {
+        let mut out = BytesMut::new();
+        out.put_u8(TAG);
+        out.put_u8(VERSION);
+        match self {
+            Self::Question(name) => {
+                out.put_u8(QUESTION);
+                out.put_u32_le(name.page_no);
+                out.put_slice(name.database.as_bytes());
+            }
+            Self::Answer(page) => {
+                out.put_u8(ANSWER);
+                out.put_u32_le(page.name.page_no);
+                out.put_u64_le(page.index);
+                let name = page.name.database.as_bytes();
+                // Names have at most 255 bytes; see `ferrolite_wal::frames`.
+                out.put_u16_le(u16::try_from(name.len()).unwrap_or(u16::MAX));
+                out.put_slice(name);
+                out.put_slice(&page.bytes);
+            }
+        }
+        out.freeze()
+    }
+
+    /// Reads a message, which begins with [`TAG`]; `None` if it makes no sense, or is of a later version.
+    pub(crate) fn decode(mut bytes: Bytes) -> Option<Self> {
+        let head = [bytes.try_get_u8().ok()?, bytes.try_get_u8().ok()?];
+        if head != [TAG, VERSION] {
+            return None;
+        }
+        let text = |bytes: &[u8]| std::str::from_utf8(bytes).ok().map(str::to_owned);
+        let kind = bytes.try_get_u8().ok()?;
+        let page_no = bytes.try_get_u32_le().ok()?;
+        match kind {
+            QUESTION => Some(Self::Question(PageName {
+                database: text(&bytes)?,
+                page_no,
+            })),
+            ANSWER => {
+                let index = bytes.try_get_u64_le().ok()?;
+                let len = usize::from(bytes.try_get_u16_le().ok()?);
+                let database = text(bytes.get(..len)?)?;
+                bytes.advance(len);
+                Some(Self::Answer(GivenPage {
+                    name: PageName { database, page_no },
+                    index,
+                    bytes,
+                }))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Where the walk is, and what was asked for.
+#[derive(Debug)]
+pub(crate) struct Scrub {
+    scrubber: Scrubber,
+    due: Instant,
+    next_round: Instant,
+    asked: HashMap<PageName, Instant>,
+}
+
+impl Scrub {
+    pub(crate) fn new() -> Self {
+        let now = Instant::now();
+        Self {
+            scrubber: Scrubber::new(),
+            due: now + STEP_PAUSE,
+            next_round: now,
+            asked: HashMap::new(),
+        }
+    }
+
+    /// How long until the next step.
+    pub(crate) fn due_in(&self) -> Duration {
+        self.due.saturating_duration_since(Instant::now())
+    }
+
+    /// Looks at some pages, puts back what the log has of those that have rotted, and returns the others, which peers
+    /// are to be asked for.
+    pub(crate) fn step(&mut self, store: &Store) -> Vec<PageName> {
+        let now = Instant::now();
+        self.due = now + STEP_PAUSE;
+        let files = store.open_files();
+        if now >= self.next_round {
+            match self.scrubber.next(&files, PAGES_AT_ONCE) {
+                Ok(found) if found.ends_round => self.next_round = now + ROUND_PAUSE,
+                Ok(_) => {}
+                Err(error) => tracing::error!(%error, "a page cannot be looked at"),
+            }
+        }
+        let mut wanted = Vec::new();
+        self.asked.retain(|_, asked| *asked + ASK_PAUSE > now);
+        for (database, file) in files {
+            for rot in file.rotten().into_iter().take(REPAIRS_AT_ONCE) {
+                let name = PageName {
+                    database: database.clone(),
+                    page_no: rot.page_no,
+                };
+                if self.asked.contains_key(&name) {
+                    continue;
+                }
+                tracing::error!(
+                    database,
+                    page = rot.page_no,
+                    entry = rot.index,
+                    "a page has rotted on the disk; it is fetched again"
+                );
+                self.asked.insert(name.clone(), now);
+                match repair_from_log(store, &file, &name, &rot) {
+                    Ok(true) => {}
+                    Ok(false) => wanted.push(name),
+                    Err(error) => {
+                        tracing::error!(%error, "a rotten page was not put back from the log");
+                        wanted.push(name);
+                    }
+                }
+            }
+        }
+        wanted
+    }
+}
+
+/// Looks for the page as it has to be in the entries that this node still has.
+fn repair_from_log(
+    store: &Store,
+    file: &Arc<PageFile>,
+    name: &PageName,
+    rot: &Rot,
+) -> Result<bool, Error> {
+    let mut found = None;
+    let last = rot.index.min(store.log.last_index());
+    store.scan(store.log.first_index(), last.saturating_add(1), |entry| {
+        if entry.kind != EntryKind::Normal {
+            return Ok(());
+        }
+        let part = Part::decode(entry.payload)?;
+        if part.database() != name.database {
+            return Ok(());
+        }
+        for frame in part.frames() {
+            if frame.page_no() == name.page_no {
+                // The last one up to the entry that wrote the page is the page, unless its transaction was given up.
+                found = Some((
+                    entry.index,
+                    frame.page(part.page_size())?.as_slice().to_vec(),
+                ));
+            }
+        }
+        Ok(())
+    })?;
+    let Some((index, bytes)) = found else {
+        return Ok(false);
+    };
+    match file.repair(name.page_no, &bytes, index) {
+        Ok(_) => {}
+        Err(error) if error.is_refused() => return Ok(false),
+        Err(error) => return Err(error.into()),
+    }
+    tracing::warn!(
+        database = name.database,
+        page = name.page_no,
+        "a rotten page was put back from the log"
+    );
+    Ok(true)
+}
+
+/// This node's copy of a page for a peer; nothing if it has none that is good.
+pub(crate) fn read(store: &Store, name: &PageName) -> Option<GivenPage> {
+    let (_, file) = store
+        .open_files()
+        .into_iter()
+        .find(|(database, _)| *database == name.database)?;
+    match file.read_page(name.page_no) {
+        Ok(page) => Some(GivenPage {
+            name: name.clone(),
+            index: page.sum?.index,
+            bytes: Bytes::from(page.bytes),
+        }),
+        Err(error) => {
+            tracing::debug!(%error, "a page for a peer cannot be given");
+            None
+        }
+    }
+}
+
+/// Puts a page back that a peer has given, if it is the one that was lost.
+pub(crate) fn repair(store: &Store, from: NodeId, given: &GivenPage) -> Result<(), Error> {
+    let name = &given.name;
+    let file = store
+        .open_files()
+        .into_iter()
+        .find(|(database, _)| *database == name.database)
+        .map(|(_, file)| file);
+    // It may have been put back, or written anew, since it was asked for.
+    let is_rotten =
+        |file: &Arc<PageFile>| file.rotten().iter().any(|rot| rot.page_no == name.page_no);
+    let Some(file) = file.filter(is_rotten) else {
+        return Ok(());
+    };
+    match file.repair(name.page_no, &given.bytes, given.index) {
+        Ok(_) => tracing::warn!(
+            database = name.database,
+            page = name.page_no,
+            peer = from,
+            "a rotten page was put back from a peer"
+        ),
+        Err(error) if error.is_refused() => {
+            tracing::debug!(%error, peer = from, "a peer's page is not the one that was lost");
+        }
+        Err(error) => return Err(error.into()),
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use proptest::prelude::*;
+
+    fn message() -> impl Strategy<Value = PageMessage> {
+        let name = (".{0,60}", any::<u32>())
+            .prop_map(|(database, page_no)| PageName { database, page_no });
+        let page = proptest::collection::vec(any::<u8>(), 0..600);
+        prop_oneof![
+            name.clone().prop_map(PageMessage::Question),
+            (name, any::<u64>(), page).prop_map(|(name, index, bytes)| {
+                PageMessage::Answer(GivenPage {
+                    name,
+                    index,
+                    bytes: Bytes::from(bytes),
+                })
+            }),
+        ]
+    }
+
+    proptest! {
+        /// What is said is what is understood.
+        #[test]
+        fn messages_come_back(message in message()) {
+            prop_assert_eq!(PageMessage::decode(message.encode()), Some(message));
+        }
+
+        /// Nothing that a peer sends does harm.
+        #[test]
+        fn any_bytes_are_read(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+            let framed = [&[TAG, VERSION][..], &bytes].concat();
+            if let Some(message) = PageMessage::decode(Bytes::from(framed)) {
+                prop_assert_eq!(PageMessage::decode(message.encode()), Some(message));
+            }
+            prop_assert_eq!(PageMessage::decode(Bytes::from_static(&[TAG, VERSION + 1, 0, 0, 0, 0, 0])), None);
+        }
+    }
+}
