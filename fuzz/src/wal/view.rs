@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use ferrolite_wal::backend::{Backend, MemBackend};
 use ferrolite_wal::view::{
     FRAME_HEADER_BYTES, FramePlace, PageSource, ViewError, WAL_HEADER_BYTES, WalView,
 };
@@ -17,17 +18,29 @@ const LIMIT_BYTES: usize = 12 * FRAME;
 const MOST_CALLS: usize = 400;
 
 /// A view that is used as an engine and a replica use it, and as they never would, does and shows what its twin says.
+///
+/// Once with memory for everything, and once with so little that most pages are spilled.
 pub fn wal_view(data: &[u8]) {
-    let mut tape = Tape::new(data);
     let disk = Disk::default();
     let page_size = u32::try_from(PAGE).expect("a page is small");
-    let view = WalView::new(page_size, LIMIT_BYTES as u64, Box::new(disk.clone()));
+    let view = || WalView::new(page_size, LIMIT_BYTES as u64, Box::new(disk.clone()));
+    run(&view(), &disk, Tape::new(data));
+    disk.with(|pages| *pages = Pages::default());
+    let spill = MemBackend::new().open("spill", true);
+    let spill = spill.expect("memory opens");
+    let tight = view().with_spill(Arc::clone(&spill), 2 * PAGE as u64);
+    run(&tight, &disk, Tape::new(data));
+    tight.close();
+    assert!(spill.len().is_ok_and(|len| len == 0));
+}
+
+fn run(view: &WalView, disk: &Disk, mut tape: Tape<'_>) {
     let mut twin = Twin::default();
     for fill in 0..MOST_CALLS {
         if tape.is_empty() {
             break;
         }
-        call(&view, &mut twin, &disk, &mut tape, fill);
+        call(view, &mut twin, disk, &mut tape, fill);
         assert_eq!(view.len(), twin.len() as u64);
         assert_eq!(view.is_empty(), twin.len() == 0);
         assert_eq!(view.frame_count(), twin.frames.len() as u64);
@@ -35,11 +48,11 @@ pub fn wal_view(data: &[u8]) {
         assert_eq!(view.oldest_needed_index(), twin.oldest_needed_index());
     }
     // Everything is read once more, piece by piece.
-    read(&view, &twin, &disk, 0, WAL_HEADER_BYTES);
+    read(view, &twin, disk, 0, WAL_HEADER_BYTES);
     for nth in 0..twin.frames.len() {
         let at = WAL_HEADER_BYTES + nth * FRAME;
-        read(&view, &twin, &disk, at, FRAME_HEADER_BYTES);
-        read(&view, &twin, &disk, at + FRAME_HEADER_BYTES, PAGE);
+        read(view, &twin, disk, at, FRAME_HEADER_BYTES);
+        read(view, &twin, disk, at + FRAME_HEADER_BYTES, PAGE);
     }
 }
 
@@ -157,7 +170,7 @@ fn read(view: &WalView, twin: &Twin, disk: &Disk, at: usize, len: usize) {
 
 /// The transaction that is handed out is the one that was staged: the last image of each page, in order.
 fn take(view: &WalView, twin: &mut Twin) {
-    let found = view.take_transaction();
+    let found = view.take();
     let expected = twin.take();
     let Some(found) = found else {
         assert!(expected.is_none(), "a transaction is kept back");
@@ -169,9 +182,10 @@ fn take(view: &WalView, twin: &mut Twin) {
         (first as u64, last as u64)
     );
     assert_eq!((found.db_size, found.page_size as usize), (9, PAGE));
-    let found: Vec<_> = found
-        .pages
-        .iter()
+    assert_eq!(found.pages, pages.len() as u64);
+    let found: Vec<_> = view
+        .pages_of(&found)
+        .map(|page| page.expect("it is there"))
         .map(|page| (page.frame, page.page_no, page.image.to_vec()))
         .collect();
     assert!(found == pages, "other pages than were staged");
