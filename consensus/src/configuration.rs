@@ -107,6 +107,8 @@ pub enum ConfigurationError {
     TooManyMembers,
     /// An address is longer than [`Configuration::MAX_ADDRESS_BYTES`].
     AddressTooLong(NodeId),
+    /// A member that is left behind, and was no voter.
+    OutgoingNotVoter(NodeId),
 }
 
 impl fmt::Display for ConfigurationError {
@@ -123,6 +125,7 @@ impl fmt::Display for ConfigurationError {
                     Configuration::MAX_ADDRESS_BYTES
                 )
             }
+            Self::OutgoingNotVoter(id) => write!(f, "outgoing member {id} is no voter"),
         }
     }
 }
@@ -135,6 +138,7 @@ impl core::error::Error for ConfigurationError {}
 /// and outgoing voters are sorted by number.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(into = "Parts", try_from = "Parts"))]
 pub struct Configuration {
     members: Vec<Member>,
     outgoing: Vec<Member>,
@@ -176,6 +180,9 @@ impl Configuration {
             .collect();
         if voter_ids.is_empty() {
             return Err(ConfigurationError::NoVoter);
+        }
+        if let Some(other) = outgoing.iter().find(|m| m.role != Role::Voter) {
+            return Err(ConfigurationError::OutgoingNotVoter(other.id));
         }
         let outgoing_ids = outgoing.iter().map(|m| m.id).collect();
         Ok(Self {
@@ -362,9 +369,6 @@ impl Configuration {
         let members = Self::decode_members(&mut reader)?;
         let outgoing = Self::decode_members(&mut reader)?;
         reader.finish()?;
-        if outgoing.iter().any(|m| m.role != Role::Voter) {
-            return Err(DecodeError::Invalid("outgoing"));
-        }
         Self::build(members, outgoing).map_err(|_| DecodeError::Invalid("members"))
     }
 
@@ -387,6 +391,33 @@ impl Configuration {
             });
         }
         Ok(members)
+    }
+}
+
+/// What is serialised of a configuration: what its invariants can be checked by when it comes back.
+#[cfg(feature = "serde")]
+#[derive(serde::Serialize, serde::Deserialize)]
+struct Parts {
+    members: Vec<Member>,
+    outgoing: Vec<Member>,
+}
+
+#[cfg(feature = "serde")]
+impl From<Configuration> for Parts {
+    fn from(configuration: Configuration) -> Self {
+        Self {
+            members: configuration.members,
+            outgoing: configuration.outgoing,
+        }
+    }
+}
+
+#[cfg(feature = "serde")]
+impl TryFrom<Parts> for Configuration {
+    type Error = ConfigurationError;
+
+    fn try_from(parts: Parts) -> Result<Self, ConfigurationError> {
+        Self::build(parts.members, parts.outgoing)
     }
 }
 

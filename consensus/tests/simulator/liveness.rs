@@ -20,6 +20,8 @@ impl World {
         self.crash_in_actions = None;
         self.cut.clear();
         for &id in &ids {
+            // What a driver has not done yet could be a change of members that no disk shows.
+            self.drain(id)?;
             if self
                 .nodes
                 .get(&id)
@@ -45,13 +47,20 @@ impl World {
         self.note(|| format!("---- healed, but for {dead:?} ----"));
         // A late message could bring back a configuration that no log holds any more and that needs a node that is gone.
         self.lose_configurations();
-        self.banned = dead.clone();
         for &id in &ids {
-            if dead.contains(&id) {
-                self.crash(id);
-            } else {
+            if !dead.contains(&id) || self.tape.chance(100) {
                 self.restart(id)?;
+            } else {
+                self.crash(id);
+                self.banned.insert(id);
             }
+        }
+        // What is broken and runs is deaf: it disturbs the others, and cannot be told anything.
+        let deaf = dead.iter().filter(|id| !self.banned.contains(*id));
+        let links = deaf.flat_map(|&to| ids.iter().map(move |&from| (from, to)));
+        self.cut.extend(links);
+        if !self.cut.is_empty() {
+            self.report.hit("deaf nodes beside a healed quorum");
         }
         let deadline = self.now_us + LIMIT_US;
         let mut proposed_to = None;
@@ -59,7 +68,7 @@ impl World {
             if !self.advance()? {
                 break;
             }
-            let leader = self.leader().filter(|id| {
+            let leader = self.leader_but_for(&dead).filter(|id| {
                 self.nodes
                     .get(id)
                     .and_then(|node| node.raft.as_ref())
@@ -80,7 +89,9 @@ impl World {
             }
         }
         let state: Vec<String> = self.nodes.values().map(describe).collect();
-        let unmet = self.leader().and_then(|leader| self.unmet(leader, &dead));
+        let unmet = self
+            .leader_but_for(&dead)
+            .and_then(|leader| self.unmet(leader, &dead));
         let details = format!(
             "not converged ({}): {}",
             unmet.unwrap_or("no leader serves"),

@@ -135,6 +135,7 @@ const EXPECTED: &[&str] = &[
     "core: votes granted",
     "crashes between two actions",
     "crashes that lose what was not synced",
+    "deaf nodes beside a healed quorum",
     "disks that fail",
     "events taken in one batch with others",
     "joint configurations",

@@ -538,11 +538,11 @@ impl World {
         }
     }
 
-    /// The leader of the highest term.
-    pub fn leader(&self) -> Option<NodeId> {
+    /// The leader of the highest term among the nodes that are not dead.
+    pub fn leader_but_for(&self, dead: &BTreeSet<NodeId>) -> Option<NodeId> {
         self.nodes
             .values()
-            .filter(|node| node.is_leader())
+            .filter(|node| node.is_leader() && !dead.contains(&node.id))
             .max_by_key(|node| node.raft.as_ref().map_or(0, Raft::term))
             .map(|node| node.id)
     }

@@ -1,4 +1,4 @@
-//! Purged ≤ applied ≤ committed ≤ last, and what is on disk reaches no further than the log. Besides: in a cluster of
+//! Purged ≤ snapshot ≤ applied ≤ committed ≤ last, and what is on disk reaches no further than the log. Besides: in a cluster of
 //! correct nodes nobody ever sees a message that no correct node sends.
 //!
 //! A node that has lost part of its log to damage knows of more commits than it holds; for it the order ends at
@@ -27,6 +27,13 @@ pub fn check(nodes: &Nodes, seen: &Observation<'_>) -> Check {
     if !whole || (commit > last && !raft.is_damaged()) {
         return Err(format!(
             "n{id}: purged {purged}, applied {applied}, committed {commit}, durable {durable}, last {last}"
+        ));
+    }
+    // The application may be ahead of what it has reported.
+    let (snapshot, reached) = (node.disk.checkpoint.index, node.app.index);
+    if purged > snapshot || snapshot > reached || applied > reached || reached > commit {
+        return Err(format!(
+            "n{id}: purged {purged}, snapshot {snapshot}, applied {reached} (reported {applied}), committed {commit}"
         ));
     }
     // The core must not think more durable than is.

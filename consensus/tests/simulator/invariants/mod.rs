@@ -127,7 +127,8 @@ impl Invariants {
         self.linearizable_reads
             .check(history, seen)
             .map_err(named("linearizable reads"))?;
-        index_order::check(nodes, seen).map_err(named("purged <= applied <= committed <= last"))?;
+        index_order::check(nodes, seen)
+            .map_err(named("purged <= snapshot <= applied <= committed <= last"))?;
         pre_vote_asks_only::check(nodes, seen).map_err(named("a pre-vote asks only"))?;
         transfer_to_the_complete::check(nodes, seen).map_err(named("transfer to the complete"))?;
         self.durable_before_said
