@@ -66,20 +66,29 @@ The phases:
   mixed        four reads of a row by its key to each update of one
   read         a row by its primary key
   scan         100 rows in the order of the primary key, from a random one on
-  load         --rows rows, in transactions of 1,000 made of ten INSERTs of 100; ends when all are there
+  load         --rows rows, in transactions of 1,000 rows and INSERTs of 100;
+               ends when all are there
 
-Every client has its own connection, and begins an operation when it has the answer to the one before it (a
-closed loop). A latency is the time from the first attempt to success, all retries and pauses included. Clients that
-wait send less: requests that come at their own pace would queue, and wait longer than shown here.
+Every client has its own connection, and begins an operation when it has the
+answer to the one before it (a closed loop). A latency is the time from the
+first attempt to success, all retries and pauses included. Clients that wait
+send less: requests that come at a pace of their own would queue, and wait
+longer than shown here.
 
-An operation that the server refuses in passing (\"database is locked\", not the leader), or whose connection breaks
-before anything can have taken effect, is tried again after a pause and counted under retries. The pauses are those
-of dqlite's Go driver: 200 ms, doubled each time, 1 s at most; change them with --backoff-ms and --backoff-max-ms. Any
-other failure, and a write whose outcome is unknown, is counted as an error. What had no answer when the phase ended
-counts as unfinished, and in the latencies with the time it had waited.
+An operation that the server refuses in passing (\"database is locked\", not the
+leader), or whose connection breaks before anything can have taken effect, is
+tried again after a pause, and counted under retries. The pauses are those of
+dqlite's Go driver: 200 ms, doubled each time, 1 s at most (the driver makes
+them between attempts to connect, and leaves \"database is locked\" to its
+program). Change them with --backoff-ms and --backoff-max-ms. Any other failure,
+a wrong answer, and a write whose outcome is unknown are errors. What had no
+answer when the phase ended is unfinished: not in the throughput, but in the
+latencies, with the time it had waited.
 
-It needs no more than the protocol of dqlite, so it measures dqlite clusters too. Tables named ferrolite_bench_… are made
-and, in the end, dropped. Ctrl-C ends the run, drops them, and reports what was measured (exit status 130).")]
+The protocol is dqlite's and nothing beyond it, so dqlite clusters can be
+measured too. Tables named ferrolite_bench_… are made and, in the end, dropped.
+Ctrl-C ends the run, drops them, and reports what was measured (exit status
+130).")]
 pub struct BenchArgs {
     /// Where the cluster is.
     #[command(flatten)]
@@ -109,7 +118,7 @@ pub struct BenchArgs {
     pub rows: u64,
     /// How long the text in each row is, in bytes
     #[arg(long, value_name = "N", default_value_t = 100,
-          value_parser = clap::value_parser!(u64).range(1..=1_000_000))]
+          value_parser = clap::value_parser!(u64).range(1..=100_000))]
     pub value_bytes: u64,
     /// Decides all keys and values: the same seed makes the same run
     #[arg(long, value_name = "N", default_value_t = 1)]
@@ -242,12 +251,18 @@ fn check_html(args: &BenchArgs) -> Result<()> {
     let Some(path) = &args.html else {
         return Ok(());
     };
-    // Neither truncates a report that is there.
+    // A report that is there stays whole until there is another.
+    let existed = path.exists();
     let opened = std::fs::OpenOptions::new()
         .append(true)
         .create(true)
         .open(path);
-    opened.map(drop).map_err(Error::file("cannot write", path))
+    opened
+        .and_then(|_| match existed {
+            true => Ok(()),
+            false => std::fs::remove_file(path),
+        })
+        .map_err(Error::file("cannot write", path))
 }
 
 fn parse_duration(text: &str) -> Result<Duration, String> {

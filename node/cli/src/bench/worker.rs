@@ -307,7 +307,9 @@ impl Worker {
         match operation {
             Operation::Insert => {
                 let sql = format!("INSERT INTO {} (value) VALUES (?)", target.inserts);
-                session.execute_prepared(&sql, [self.values.text()]).await?;
+                session
+                    .execute_prepared(&sql, vec![self.values.text()])
+                    .await?;
                 Ok(1)
             }
             Operation::Transaction => {
@@ -315,7 +317,7 @@ impl Worker {
                 let mut transaction = session.transaction().await?;
                 for _ in 0..TRANSACTION_ROWS {
                     transaction
-                        .execute_prepared(&sql, [self.values.text()])
+                        .execute_prepared(&sql, vec![self.values.text()])
                         .await?;
                 }
                 transaction.commit().await?;
@@ -323,7 +325,7 @@ impl Worker {
             }
             Operation::Update => {
                 let sql = format!("UPDATE {} SET value = ? WHERE id = ?", target.rows);
-                let params = [self.values.text(), integer(key)];
+                let params = vec![self.values.text(), integer(key)];
                 let changed = session.execute_prepared(&sql, params).await?.rows_affected;
                 expect("an update", changed, 1)
             }
@@ -353,7 +355,7 @@ impl Worker {
 
 /// Runs a query, and counts its rows.
 async fn read(session: &mut Session, sql: &str, key: u64) -> ClientResult<u64> {
-    let mut rows = session.query_prepared(sql, [integer(key)]).await?;
+    let mut rows = session.query_prepared(sql, vec![integer(key)]).await?;
     let mut count = 0;
     while rows.next().await?.is_some() {
         count += 1;
