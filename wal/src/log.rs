@@ -315,6 +315,21 @@ impl Log {
         self.map().damaged().to_vec()
     }
 
+    /// Bytes of the segment files that the log stands in: what bounds it on disk. It falls when segments are
+    /// [dropped](Log::drop_prefix), and not before.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.map().disk_bytes()
+    }
+
+    /// Bytes that the records of the entries from `index` on take, headers included: what a restart has to go through,
+    /// or what would be left if the entries before `index` were gone. Damaged entries count as nothing. Costs a look at
+    /// each segment, and at each entry only of those with damage.
+    #[must_use]
+    pub fn bytes_from(&self, index: u64) -> u64 {
+        self.map().bytes_from(index)
+    }
+
     /// Bytes that the log takes on disk, with its spare files.
     #[must_use]
     pub fn disk_bytes(&self) -> u64 {

@@ -12,7 +12,7 @@ use super::encode::Placed;
 use super::{DamagedRange, TermRun};
 use crate::backend::BackendFile;
 use crate::error::Error;
-use crate::record::Place;
+use crate::record::{Place, stored_bytes};
 use crate::segment::SegmentHeader;
 
 /// Payload length of an entry that is known to be damaged.
@@ -40,6 +40,11 @@ impl Slot {
     }
 }
 
+/// Bytes that a record with `len` payload bytes takes.
+fn stored(len: u32) -> u64 {
+    stored_bytes(len).map_or(0, u64::from)
+}
+
 #[derive(Debug)]
 pub(super) struct Segment {
     pub header: SegmentHeader,
@@ -48,12 +53,28 @@ pub(super) struct Segment {
     /// Index of the entry of `slots[0]`; without slots, the index that the next older entry would have.
     first: u64,
     slots: Vec<Slot>,
+    /// Whether any of its entries is, or was, damaged.
+    damaged: bool,
 }
 
 impl Segment {
     /// One past the last live entry.
     fn end(&self) -> u64 {
         self.first + self.slots.len() as u64
+    }
+
+    /// Bytes that the records of its entries from `index` on take, without damaged ones.
+    fn bytes_from(&self, index: u64) -> u64 {
+        let skip = usize::try_from(index.saturating_sub(self.first)).unwrap_or(usize::MAX);
+        let slots = self.slots.get(skip..).unwrap_or_default();
+        if self.damaged {
+            let good = slots.iter().filter(|slot| slot.len != DAMAGED);
+            return good.map(|slot| stored(slot.len)).sum();
+        }
+        match (slots.first(), slots.last()) {
+            (Some(first), Some(last)) => u64::from(last.offset - first.offset) + stored(last.len),
+            _ => 0,
+        }
     }
 
     fn location(&self, offset: u32, len: u32) -> Location {
@@ -129,6 +150,17 @@ impl Map {
             .sum()
     }
 
+    /// Bytes that the records of entries from `index` on take in their segments.
+    pub fn bytes_from(&self, index: u64) -> u64 {
+        let segments = self.segments.iter();
+        let in_place: u64 = segments.map(|segment| segment.bytes_from(index)).sum();
+        let repaired = self
+            .repaired
+            .range(index..)
+            .map(|(_, location)| location.len);
+        in_place + repaired.map(stored).sum::<u64>()
+    }
+
     pub fn oldest(&self) -> Option<&Segment> {
         self.segments.front()
     }
@@ -150,6 +182,7 @@ impl Map {
             file,
             first: self.last + 1,
             slots: Vec::new(),
+            damaged: false,
         });
     }
 
@@ -202,6 +235,7 @@ impl Map {
         let index = self.last + 1;
         if let Some(segment) = self.segments.back_mut() {
             segment.slots.push(slot);
+            segment.damaged |= slot.len == DAMAGED;
         }
         if self.runs.last().is_none_or(|run| run.term != term) {
             self.runs.push(TermRun {

@@ -121,6 +121,21 @@ impl Content {
                 return Err(format!("entry {} alone", record.index));
             }
         }
+        let stored = |len: usize| (48 + len as u64).next_multiple_of(8);
+        let mut bytes = 0;
+        for record in expected.iter().rev() {
+            bytes += stored(record.payload.len());
+            if log.bytes_from(record.index) != bytes {
+                let found = log.bytes_from(record.index);
+                return Err(format!("{found} bytes from {}, not {bytes}", record.index));
+            }
+        }
+        if log.bytes_from(0) != bytes || log.bytes_from(log.last_index() + 1) != 0 {
+            return Err(format!("{} bytes in all", log.bytes_from(0)));
+        }
+        if log.size() < bytes || log.size() > log.disk_bytes() {
+            return Err(format!("{} bytes of files", log.size()));
+        }
         let mut runs: Vec<(u64, u64)> = expected.iter().map(|r| (r.index, r.term)).collect();
         runs.dedup_by_key(|run| run.1);
         let found: Vec<_> = log
