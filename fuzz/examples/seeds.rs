@@ -318,6 +318,15 @@ fn tapes() -> Outcome {
     seed("pager_snapshot", "cut", &changed(&[1, 0, 3, 0, 0, 1]))?;
     let forged_head = [1, 16, 0, 0, 0, 6, 4, 0, 4, 0, 0];
     seed("pager_snapshot", "forged-head", &changed(&forged_head))?;
+    // Three pages, then no change, rot, a lost end, damaged sums, a forged block.
+    let pages = [2, 1, 2, 3, 9, 0, 0, 0];
+    let damaged = |change: &[u8]| [&pages[..], change].concat();
+    seed("pager_sums", "whole", &damaged(&[0]))?;
+    seed("pager_sums", "rot", &damaged(&[1, 0, 44, 2, 0, 0, 0, 3]))?;
+    seed("pager_sums", "cut", &damaged(&[1, 0, 0, 3, 0, 0, 2, 7]))?;
+    seed("pager_sums", "damaged", &damaged(&[1, 1, 0, 2, 0, 0, 0, 1]))?;
+    let forged = [1, 1, 0, 2, 0, 0, 3, 4, 8, 0, 7, 7, 0, 0, 0, 0];
+    seed("pager_sums", "forged", &damaged(&forged))?;
     let forged_database = [1, 0, 0, 0, 0, 7, 8, 2, 0, b'.', b'.', 0, 0, 0, 0];
     seed(
         "pager_snapshot",

@@ -1,8 +1,10 @@
 //! Database files, and snapshots of them.
 
 mod snapshot;
+mod sums;
 
 pub use snapshot::pager_snapshot;
+pub use sums::pager_sums;
 
 use ferrolite_pager::validate::{self, MAX_PROBLEMS};
 
@@ -11,6 +13,7 @@ use crate::Target;
 /// The targets of this layer.
 pub const TARGETS: &[(&str, Target)] = &[
     ("pager_snapshot", pager_snapshot),
+    ("pager_sums", pager_sums),
     ("pager_validate", pager_validate),
 ];
 

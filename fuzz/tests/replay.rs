@@ -155,6 +155,7 @@ replays! {
     consensus_simulation
     consensus_storm
     pager_snapshot
+    pager_sums
     pager_validate
     wal_frames
     wal_log

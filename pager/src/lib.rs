@@ -3,7 +3,8 @@
 //! In a replicated database the log is the truth, and a database file is a digest of a prefix of it. That makes
 //! files simple: nothing in them has to survive a torn write, because what a checkpoint writes can be written again
 //! from the log. All that has to be exact is the *mark*, which says how far the digest reaches for sure, and how far it
-//! may reach at most.
+//! may reach at most. What the log does not give back is a page that rots years after its entry was dropped; so every
+//! page has a *sum* beside the file, by which it is known when it is read.
 //!
 //! | module | what it is |
 //! |---|---|
@@ -18,26 +19,30 @@
 //!
 //! The crate knows neither Raft's roles nor SQL; it has no threads and no runtime of its own, and everything is
 //! `Send + Sync`. What it promises: a name that a client chose never leaves its directory; whatever a crash interrupts
-//! can be done again, with the same end; bytes from elsewhere are checked before they are believed, and no bytes make
-//! it panic. The layouts stand in `docs/formats-pages.md`.
+//! can be done again, with the same end; a page that is not what was written is an error, never data; bytes from elsewhere
+//! are checked before they are believed, and no bytes make it panic. The layouts stand in `docs/formats-pages.md`.
 //!
 //! ```
-//! use ferrolite_pager::{CheckpointMark, PageFile, file_name, write_transaction};
+//! use std::sync::Arc;
+//! use ferrolite_pager::{CheckpointMark, PageFile, file_name, write_transaction_at};
 //! use ferrolite_wal::backend::MemBackend;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let dir = tempfile::tempdir()?;
-//! let mark = CheckpointMark::open(&MemBackend::new())?;
-//! let file = PageFile::open(&dir.path().join(file_name("app")?))?;
+//! let mark = Arc::new(CheckpointMark::open(&MemBackend::new())?);
+//! let path = dir.path().join(file_name("app")?);
+//! let file = PageFile::open_checked(&path, 4096, Arc::clone(&mark))?;
 //!
 //! // A checkpoint of the log up to entry 7, which is one transaction of one page:
 //! let page = [42; 4096];
 //! mark.begin(7)?;
-//! write_transaction(&file, 4096, [(1, page.as_slice())].into_iter(), 1)?;
+//! write_transaction_at(&file, 4096, [(1, page.as_slice())].into_iter(), 1, 7)?;
 //! file.sync()?;
 //! mark.finish(7)?; // now the log may drop the entry
 //!
 //! assert_eq!((mark.done(), mark.target(), file.len()?), (7, 7, 4096));
+//! let read = file.read_page(1)?; // what was written, or an error
+//! assert_eq!((read.bytes, read.sum.map(|sum| sum.index)), (page.to_vec(), Some(7)));
 //! # Ok(())
 //! # }
 //! ```

@@ -31,7 +31,9 @@ use crate::error::Error;
 const KIND: SlotKind = SlotKind {
     name: "checkpoint",
     magic: *b"FERRCKPT",
-    version: 1,
+    // The value is that of version 1. The files have sums since version 2, and a program that does not know them would
+    // leave them wrong.
+    version: 2,
 };
 
 /// The durable mark of a node's checkpoints. See the [module](self).

@@ -6,7 +6,9 @@
 //! repeated, and that is what [`CheckpointMark`] is for.
 //!
 //! There are two ways to open one. [`PageFile::open`] gives the bare file. [`PageFile::open_checked`] adds the
-//! [sums](crate::sums) of its pages, kept beside it: every write notes them, and every read compares.
+//! [sums](crate::sums) of its pages, kept beside it: every write notes them, and every read compares. Whoever writes to a
+//! bare file makes the sums beside it worthless, so they are removed before the first such write. A file is to be open
+//! once: two that are open at one time know nothing of each other's sums.
 //!
 //! What it promises:
 //!
@@ -32,6 +34,7 @@ use ferrolite_wal::backend::BackendFile;
 use crate::directory::Directory;
 use crate::error::Error;
 use crate::mark::CheckpointMark;
+use crate::sums::SUMS_SUFFIX;
 use checked::Checked;
 
 pub use checked::{CheckedPage, Repaired};
@@ -44,6 +47,8 @@ pub struct PageFile {
     file: Arc<dyn BackendFile>,
     /// The sums, of a file that has them.
     checked: Option<Checked>,
+    /// Sums beside a bare file, which have to go before it is written to.
+    foreign_sums: Mutex<Option<(Directory, String)>>,
     /// One sync at a time: the system reports a lost page to one of two concurrent syncs only.
     syncing: Mutex<()>,
     /// The first failure of a write, truncation or sync; from then on the only answer to these.
@@ -95,7 +100,12 @@ impl PageFile {
                 file
             }
         };
-        Ok(PageFile::new(directory.path_of(name), file, None))
+        let sums = format!("{name}{SUMS_SUFFIX}");
+        let has_sums = directory.open(&sums, false)?.is_some();
+        Ok(PageFile {
+            foreign_sums: Mutex::new(has_sums.then(|| (directory.clone(), sums))),
+            ..PageFile::new(directory.path_of(name), file, None)
+        })
     }
 
     /// Opens the file with the sums beside it, for pages of `page_size` bytes. What is not there is made, and its name
@@ -145,6 +155,7 @@ impl PageFile {
             path,
             file,
             checked,
+            foreign_sums: Mutex::default(),
             syncing: Mutex::new(()),
             failed: OnceLock::new(),
         }
@@ -177,7 +188,7 @@ impl PageFile {
     /// truncation and sync fails in the same way, unless there was only no room.
     pub fn write_at(&self, pos: u64, buf: &[u8]) -> io::Result<()> {
         match &self.checked {
-            None => self.write_raw(pos, buf),
+            None => self.drop_sums().and_then(|()| self.write_raw(pos, buf)),
             Some(checked) => checked.write_at(self, pos, buf, checked.target()),
         }
     }
@@ -215,9 +226,25 @@ impl PageFile {
     /// As [`write_at`](PageFile::write_at).
     pub fn truncate(&self, len: u64) -> io::Result<()> {
         match &self.checked {
-            None => self.truncate_raw(len),
+            None => self.drop_sums().and_then(|()| self.truncate_raw(len)),
             Some(checked) => checked.truncate(self, len),
         }
+    }
+
+    /// Removes sums that would be wrong after the next write, durably.
+    fn drop_sums(&self) -> io::Result<()> {
+        let mut foreign = self
+            .foreign_sums
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some((directory, sums)) = foreign.as_ref() {
+            directory
+                .remove(sums)
+                .and_then(|_| directory.sync())
+                .map_err(io::Error::other)?;
+            *foreign = None;
+        }
+        Ok(())
     }
 
     fn read_raw(&self, pos: u64, buf: &mut [u8]) -> io::Result<usize> {

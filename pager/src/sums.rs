@@ -60,10 +60,18 @@ pub(crate) const UNKNOWN_INDEX: u64 = u64::MAX;
 pub struct PageSum {
     /// CRC-32 of the page's number, as four little-endian bytes, and of its bytes.
     pub sum: u32,
-    /// The log index of the last entry that wrote the page, or a later one.
+    /// The log index of the last entry that wrote the page, or a later one; [`u64::MAX`] when no bound is known, of a
+    /// page that came in a snapshot without indexes.
     pub index: u64,
     /// Whether the sum was taken from a file as it was found, so that rot from before that is not seen.
     pub adopted: bool,
+}
+
+impl PageSum {
+    /// The log index, if one is known.
+    pub(crate) fn known_index(&self) -> Option<u64> {
+        (self.index != UNKNOWN_INDEX).then_some(self.index)
+    }
 }
 
 /// The checksum of a page.

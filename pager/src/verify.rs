@@ -36,7 +36,7 @@ use crate::error::Error;
 use crate::mark::CheckpointMark;
 use crate::naming;
 use crate::snapshot::pending_install_in;
-use crate::sums::{SumsReader, page_sum};
+use crate::sums::{SumsReader, UNKNOWN_INDEX, page_sum};
 use crate::validate::{self, Header};
 
 /// Where a node keeps its databases, and a snapshot that comes, in its data directory.
@@ -173,22 +173,35 @@ impl fmt::Display for Damage {
                 expected,
                 found: Some(found),
                 index,
-            } => write!(
-                f,
-                ": its checksum is {found:08x} and has to be {expected:08x} (written by entry {index} or before)"
-            ),
+            } => {
+                write!(
+                    f,
+                    ": its checksum is {found:08x} and has to be {expected:08x}"
+                )?;
+                written_by(f, *index)
+            }
             DamageKind::Rot {
                 expected, index, ..
-            } => write!(
-                f,
-                ": the file ends before it; its checksum has to be {expected:08x} (written by entry {index} or before)"
-            ),
+            } => {
+                write!(
+                    f,
+                    ": the file ends before it; its checksum has to be {expected:08x}"
+                )?;
+                written_by(f, *index)
+            }
             DamageKind::Sums => write!(f, ": the checksums of pages that stand there are damaged"),
             DamageKind::Structure(reason) | DamageKind::Unreadable(reason) => {
                 write!(f, ": {reason}")
             }
         }
     }
+}
+
+fn written_by(f: &mut fmt::Formatter<'_>, index: u64) -> fmt::Result {
+    if index == UNKNOWN_INDEX {
+        return Ok(());
+    }
+    write!(f, ", as entry {index} or one before it wrote it")
 }
 
 /// Says what is in the data directory `dir`. Only sizes, sums and first pages are read; what is damaged is left out.
@@ -308,7 +321,7 @@ fn inspect_database(databases: &Directory, name: String, file: String) -> Result
             };
             known_pages += 1;
             adopted_pages += u32::from(known.adopted);
-            newest_index = newest_index.max(Some(known.index));
+            newest_index = newest_index.max(known.known_index());
         }
     }
     Ok(Database {

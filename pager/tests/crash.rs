@@ -185,10 +185,7 @@ fn restart(disk: &FaultBackend, log: &[Entry], promised: Promised) -> Result<Con
         for page_no in 1..=file.pages().unwrap() {
             let known = file.page_sum(page_no).unwrap();
             let writer = writers.get(&(name.as_str(), page_no)).copied();
-            if known
-                .zip(writer)
-                .is_some_and(|(known, writer)| known.index < writer)
-            {
+            if writer.is_some_and(|writer| known.is_none_or(|known| known.index < writer)) {
                 return Err(format!(
                     "page {page_no} of {name} is of {writer:?}, and known as {known:?}"
                 ));

@@ -146,6 +146,34 @@ fn a_failed_save_changes_nothing() {
     }
 }
 
+/// What a crash may have left in the middle stays suspect until the entries up to the old target were written again.
+#[test]
+fn interruption_ends_with_the_repetition() {
+    let backend = MemBackend::new();
+    let mark = CheckpointMark::open(&backend).unwrap();
+    mark.begin(5).unwrap();
+    assert!(!mark.is_interrupted(), "its own checkpoint is no secret");
+    for end in [
+        |mark: &CheckpointMark| mark.finish(5).unwrap(),
+        |mark: &CheckpointMark| mark.install(9, 9).unwrap(),
+        |mark: &CheckpointMark| mark.settle(),
+    ] {
+        let backend = MemBackend::new();
+        CheckpointMark::open(&backend).unwrap().begin(5).unwrap();
+        let mark = CheckpointMark::open(&backend).unwrap();
+        assert!(mark.is_interrupted());
+        mark.begin(7).unwrap();
+        mark.finish(4).unwrap();
+        assert!(mark.is_interrupted());
+        end(&mark);
+        assert!(!mark.is_interrupted());
+        mark.install(9, 12).unwrap();
+        assert!(mark.is_interrupted());
+        mark.finish(12).unwrap();
+        assert!(!mark.is_interrupted());
+    }
+}
+
 /// Bytes that no mark ever had are damage, not indexes.
 #[test]
 fn nonsense_is_damage() {
@@ -162,7 +190,24 @@ fn nonsense_is_damage() {
         SlotFile::create(&backend, kind, payload).unwrap();
         assert!(CheckpointMark::open(&backend).unwrap_err().is_damaged());
     }
+    // A mark of a program before sums is read; one of a later program is not.
     let backend = MemBackend::new();
+    crossed[8] = 12;
+    SlotFile::create(&backend, kind, &crossed).unwrap();
+    let mark = CheckpointMark::open(&backend).unwrap();
+    assert_eq!((value(&mark), mark.is_interrupted()), ((9, 12), true));
+    assert_eq!(CheckpointMark::peek(&backend).unwrap(), Some((9, 12)));
+    let backend = MemBackend::new();
+    let later = SlotKind { version: 3, ..kind };
+    SlotFile::create(&backend, later, &crossed).unwrap();
+    assert!(
+        CheckpointMark::open(&backend)
+            .unwrap_err()
+            .is_newer_format()
+    );
+
+    let backend = MemBackend::new();
+    assert_eq!(CheckpointMark::peek(&backend).unwrap(), None);
     CheckpointMark::open(&backend).unwrap();
     let file = backend.open("checkpoint", false).unwrap();
     file.write_at(0, &[0xa5; 16384]).unwrap();

@@ -328,6 +328,29 @@ fn sums_without_a_database_do_not_count() {
     assert_eq!(file.read_at(0, &mut [0; 512]).unwrap(), 0);
 }
 
+/// A program that writes without sums does not leave wrong ones behind; one that only reads leaves them.
+#[test]
+fn bare_writes_drop_the_sums() {
+    let (_, mark, databases) = disk();
+    let file = open_checked(&databases, &mark);
+    commit(&file, 3, &[(1, 1)], 1);
+    file.sync().unwrap();
+    let bare = PageFile::open_in(&databases, "a.sqlite").unwrap();
+    bare.read_at(0, &mut [0; 512]).unwrap();
+    assert_eq!(
+        open_checked(&databases, &mark)
+            .page_sum(1)
+            .unwrap()
+            .unwrap()
+            .index,
+        3
+    );
+    bare.write_at(0, &page(2)).unwrap();
+    let file = open_checked(&databases, &mark);
+    assert_eq!(file.page_sum(1).unwrap(), None);
+    assert_eq!(file.read_page(1).unwrap().bytes, page(2));
+}
+
 /// Sums of a newer format, or of other pages, are not overwritten.
 #[test]
 fn foreign_sums_are_refused() {

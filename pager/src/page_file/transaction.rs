@@ -62,7 +62,7 @@ pub fn write_transaction_at<'a>(
         if page_no <= db_size {
             let pos = u64::from(before) * u64::from(page_size);
             match &file.checked {
-                None => file.write_raw(pos, image)?,
+                None => file.write_at(pos, image)?,
                 Some(checked) => checked.write_at(file, pos, image, index)?,
             }
         }

@@ -29,6 +29,10 @@ pub(super) fn walk(survey: &mut Survey<'_>) -> Result<(), Error> {
             let whole = tree::gather(survey, local, payload, MAX_ROW_BYTES)?;
             match read(&whole, payload.total) {
                 Ok(None) => {}
+                // Each tree has a page of its own, so no sound schema needs more memory than that.
+                Ok(Some(_)) if roots.len() >= survey.pages as usize => {
+                    survey.problem(page, "the schema names more trees than there are pages");
+                }
                 Ok(Some((root, kind))) => {
                     let root = u32::try_from(root).unwrap_or_default();
                     roots.push(Root {
