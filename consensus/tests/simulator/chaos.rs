@@ -177,8 +177,12 @@ impl World {
 
     fn repartition(&mut self) {
         let ids: Vec<NodeId> = self.nodes.keys().copied().collect();
-        match self.tape.below(5) {
-            0 | 1 => self.cut.clear(),
+        match self.tape.below(7) {
+            0 | 1 => {
+                self.cut.clear();
+                self.slow.clear();
+            }
+            5 | 6 => self.delude_leader(&ids),
             2 => {
                 let Some(alone) = self.tape.pick(&ids) else {
                     return;
@@ -207,6 +211,18 @@ impl World {
             }
         }
         self.note(|| "the network's cuts change".to_owned());
+    }
+
+    /// News reach a leader late, perhaps it reaches nobody any more: it goes on to believe that it leads.
+    fn delude_leader(&mut self, ids: &[NodeId]) {
+        let Some(leader) = self.any_node(super::node::Node::is_leader) else {
+            return;
+        };
+        let others = ids.iter().copied().filter(|&id| id != leader);
+        self.slow.extend(others.clone().map(|from| (from, leader)));
+        if self.tape.chance(160) {
+            self.cut.extend(others.map(|to| (leader, to)));
+        }
     }
 
     fn change_members(&mut self) -> Result<(), Violation> {

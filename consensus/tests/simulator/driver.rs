@@ -275,6 +275,10 @@ impl World {
             }
         }
         let mut delay = self.message_delay_us();
+        if self.slow.contains(&(message.from, message.to)) {
+            self.report.hit("messages on slow links");
+            delay += 100_000 + self.tape.below(400) * 1000;
+        }
         if message.body == Body::TimeoutNow && !self.calm && self.tape.chance(self.profile.transfer)
         {
             self.report.hit("calls to take over that come too late");

@@ -19,6 +19,7 @@ impl World {
         self.calm = true;
         self.crash_in_actions = None;
         self.cut.clear();
+        self.slow.clear();
         for &id in &ids {
             // What a driver has not done yet could be a change of members that no disk shows.
             self.drain(id)?;

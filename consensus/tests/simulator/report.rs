@@ -147,6 +147,7 @@ const EXPECTED: &[&str] = &[
     "messages cut off one way",
     "messages doubled",
     "messages lost",
+    "messages on slow links",
     "peers refused for their incarnation",
     "proposals refused: leadership is being handed over",
     "reads of the log that fail",

@@ -106,6 +106,8 @@ pub struct World {
     pub nodes: BTreeMap<NodeId, Node>,
     /// Links on which nothing arrives: (from, to).
     pub cut: HashSet<(NodeId, NodeId)>,
+    /// Links on which everything arrives late.
+    pub slow: HashSet<(NodeId, NodeId)>,
     pub profile: Profile,
     pub history: History,
     pub invariants: Invariants,
@@ -134,6 +136,7 @@ impl World {
             order: 0,
             nodes: BTreeMap::new(),
             cut: HashSet::new(),
+            slow: HashSet::new(),
             profile,
             history: History::new(),
             invariants: Invariants::new(),
