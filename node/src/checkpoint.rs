@@ -154,9 +154,11 @@ fn work(
     job: &Job,
 ) -> Result<Option<Outcome>, Error> {
     Ok(match job {
-        Job::Redo { to } => Some(Outcome::Redone {
-            done: store.redo(*to)?,
-        }),
+        Job::Redo { to } => {
+            let done = store.redo(*to)?;
+            store.examine(done)?;
+            Some(Outcome::Redone { done })
+        }
         Job::TakeOver { to, term } => {
             store.mark.begin(*to)?;
             store.write_pages(store.mark.done(), *to, None)?;

@@ -12,6 +12,7 @@
 //! frame    u32 length of the body · u32 CRC-32 of the body · the body
 //! hello    (first frame, from the one that dials)
 //!          "FRLP" · u16 version = 1 · u16 0 · u128 cluster (0: none yet) · u64 from · u64 to · u64 incarnation
+//!          · u64 log index up to which its database files hold everything
 //! answer   (first frame back) u8 1: welcome, or u8 0 and a reason in UTF-8; nothing else comes back
 //! message  (every further frame) as `ferrolite_consensus::message::codec` has it, or about a page, as `scrub` has it
 //! ```
@@ -22,7 +23,7 @@ use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use ferrolite_consensus::message::codec;
-use ferrolite_consensus::{ClusterId, Message, NodeId};
+use ferrolite_consensus::{ClusterId, Index, Message, NodeId};
 use ferrolite_wire::{Request, Version};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader, BufWriter};
 use tokio::net::TcpStream;
@@ -34,7 +35,7 @@ use crate::scrub::{self, PageMessage};
 
 const MAGIC: &[u8; 4] = b"FRLP";
 const VERSION: u16 = 1;
-const HELLO_BYTES: usize = 48;
+const HELLO_BYTES: usize = 56;
 /// Messages that may wait for one peer; what comes on top is dropped.
 const QUEUED_MESSAGES: usize = 1024;
 /// No message is larger: a chunk of the log or of a snapshot, or one large entry.
@@ -244,6 +245,7 @@ impl Line {
         hello.put_u64_le(self.identity.id);
         hello.put_u64_le(self.to);
         hello.put_u64_le(self.identity.incarnation);
+        hello.put_u64_le(self.handle.store.mark.done());
         put_frame(&mut out, &hello).map_err(said)?;
         stream.write_all(&out).await.map_err(said)?;
         let answer = read_frame(&mut stream).await.map_err(said)?;
@@ -339,6 +341,7 @@ struct Hello {
     from: NodeId,
     to: NodeId,
     incarnation: u64,
+    files_done: Index,
 }
 
 impl Hello {
@@ -361,6 +364,7 @@ impl Hello {
             from,
             to,
             incarnation: bytes.get_u64_le(),
+            files_done: bytes.get_u64_le(),
         })
     }
 
@@ -428,6 +432,7 @@ pub(crate) async fn accept(
         .unwrap_or_else(PoisonError::into_inner)
         .insert(from, address.clone());
     if let Ok(hello) = checked {
+        handle.store.note_peer(from, hello.files_done);
         handle.send(Event::PeerAt {
             id: from,
             incarnation: hello.incarnation,

@@ -146,6 +146,8 @@ pub(crate) struct Replica {
     open: OpenTransactions,
     /// A checkpoint job is under way.
     checkpointing: bool,
+    /// What was applied when the databases of a snapshot were last to be looked at.
+    examined_at: Index,
     /// Bytes of entries applied since the last checkpoint was begun.
     fresh_bytes: u64,
     /// Configurations by the index of their entry, ascending; those before the log's boundary are dropped.
@@ -210,6 +212,7 @@ impl Replica {
             page_messages: Vec::new(),
             open: OpenTransactions::default(),
             checkpointing: false,
+            examined_at: 0,
             fresh_bytes: 0,
             configurations,
             sending: HashMap::new(),

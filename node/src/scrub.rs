@@ -9,16 +9,17 @@
 //! ```text
 //! question  u8 'P' · u8 version = 1 · u8 0 · u32 page number · the database's name in UTF-8
 //! answer    u8 'P' · u8 version = 1 · u8 1 · u32 page number · u64 log index · u16 length of the name · name · page
+//! progress  u8 'P' · u8 version = 1 · u8 2 · u64 log index up to which the sender's database files hold everything
 //! ```
 //!
-//! Both travel between nodes in frames of their own, among those of the consensus; `docs/formats-node.md`.
+//! The last is for whoever may have to send this node the pages that it lacks. All travel between nodes in frames of their own, among those of the consensus; `docs/formats-node.md`.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use ferrolite_consensus::{EntryKind, NodeId};
+use ferrolite_consensus::{EntryKind, Index, NodeId};
 use ferrolite_pager::{PageFile, Rot, Scrubber};
 use ferrolite_wal::frames::Part;
 
@@ -30,6 +31,7 @@ pub(crate) const TAG: u8 = b'P';
 const VERSION: u8 = 1;
 const QUESTION: u8 = 0;
 const ANSWER: u8 = 1;
+const PROGRESS: u8 = 2;
 
 /// Pages that are looked at in one go, and how often that happens: with pages of 4 KiB, four MiB a second.
 const PAGES_AT_ONCE: u32 = 256;
@@ -62,6 +64,8 @@ pub(crate) struct GivenPage {
 pub(crate) enum PageMessage {
     Question(PageName),
     Answer(GivenPage),
+    /// The sender's database files hold everything up to this log index.
+    Progress(Index),
 }
 
 impl PageMessage {
@@ -85,6 +89,10 @@ impl PageMessage {
                 out.put_slice(name);
                 out.put_slice(&page.bytes);
             }
+            Self::Progress(done) => {
+                out.put_u8(PROGRESS);
+                out.put_u64_le(*done);
+            }
         }
         out.freeze()
     }
@@ -97,6 +105,10 @@ impl PageMessage {
         }
         let text = |bytes: &[u8]| std::str::from_utf8(bytes).ok().map(str::to_owned);
         let kind = bytes.try_get_u8().ok()?;
+        if kind == PROGRESS {
+            let done = bytes.try_get_u64_le().ok()?;
+            return bytes.is_empty().then_some(Self::Progress(done));
+        }
         let page_no = bytes.try_get_u32_le().ok()?;
         match kind {
             QUESTION => Some(Self::Question(PageName {
@@ -293,6 +305,7 @@ mod tests {
         let page = proptest::collection::vec(any::<u8>(), 0..600);
         prop_oneof![
             name.clone().prop_map(PageMessage::Question),
+            any::<u64>().prop_map(PageMessage::Progress),
             (name, any::<u64>(), page).prop_map(|(name, index, bytes)| {
                 PageMessage::Answer(GivenPage {
                     name,

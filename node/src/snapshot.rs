@@ -11,7 +11,8 @@
 //! trailer   "FRLTSNAP" · u64 index up to which pages may be newer · u32 CRC-32 of the sixteen bytes before
 //! ```
 //!
-//! The receiver collects the files aside. Once all are there and on disk, a durable note says so, and from
+//! A node that has been away has most of the pages: it said how far its files are when it connected, and gets the pages
+//! that have changed since. The receiver collects the files aside. Once all are there and on disk, a durable note says so, and from
 //! then on the snapshot *will* be installed, by this process or the next: the files are moved into place,
 //! the members and the mark are saved, the log begins anew after the snapshot, the note is removed.
 
@@ -156,15 +157,22 @@ impl Snapshots {
             self.sending.remove(&oldest);
         }
         let index = self.store.mark.done();
+        // A node that was away for a while has most of the pages.
+        let base = Some(self.store.peer_done(peer)).filter(|base| *base <= index);
+        let base = base.unwrap_or(0);
         let mut files = Vec::new();
-        for (name, bytes) in self.store.list()? {
-            let pages =
-                u32::try_from(bytes.div_ceil(u64::from(self.store.page_size))).unwrap_or(u32::MAX);
-            files.push((name.clone(), self.store.file(&name)?, pages));
+        for (name, _) in self.store.list()? {
+            files.push((name.clone(), self.store.file(&name)?));
         }
-        let source = SnapshotSource::new(files, self.store.page_size)?;
+        let source = SnapshotSource::since(files, self.store.page_size, base)?;
         self.next_id += 1;
-        tracing::info!(peer, index, bytes = source.len(), "sending a snapshot");
+        tracing::info!(
+            peer,
+            index,
+            base,
+            bytes = source.len(),
+            "sending a snapshot"
+        );
         self.sending.insert(self.next_id, Sending { index, source });
         Ok(self.next_id)
     }
@@ -177,7 +185,9 @@ impl Snapshots {
         let id = write.meta.id;
         if write.offset == 0 {
             tracing::info!(index = write.meta.position.index, "receiving a snapshot");
-            self.receiving = Some((id, SnapshotSink::begin(&self.store.incoming, id)?));
+            let own = self.store.mark.done();
+            let sink = SnapshotSink::begin_since(&self.store.incoming, id, own)?;
+            self.receiving = Some((id, sink));
         }
         let Some((_, sink)) = self
             .receiving
@@ -316,17 +326,19 @@ impl Install {
     /// Moves the files into place, and saves members and mark. Doing it again changes nothing.
     pub(crate) fn put_in_place(&self, store: &Store) -> Result<(), Error> {
         self.pending.apply(&store.databases)?;
-        store.forget_files();
         let meta = &self.note.meta;
+        // Files that changed in part may hold what this node had written beyond its own mark.
+        let newest = self
+            .note
+            .newest
+            .max(meta.position.index)
+            .max(store.mark.target());
         membership::save(
             store.directory(),
             &[(meta.configuration_index, meta.configuration.clone())],
         )?;
-        store.mark.install(
-            meta.position.index,
-            self.note.newest.max(meta.position.index),
-        )?;
-        Ok(())
+        store.mark.install(meta.position.index, newest)?;
+        store.files_replaced(newest)
     }
 
     /// The log index that the snapshot is of.

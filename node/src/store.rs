@@ -71,6 +71,10 @@ pub(crate) struct Store {
     files: Mutex<HashMap<String, Arc<PageFile>>>,
     /// Files that were written to since they were synced.
     unsynced: Mutex<BTreeMap<String, Arc<PageFile>>>,
+    /// How far the database files of other nodes are at least, as they said when they connected.
+    peers_done: Mutex<HashMap<u64, u64>>,
+    /// The files came with a snapshot and were not looked at since; they can be once they hold everything up to there.
+    unexamined: Mutex<Option<u64>>,
     ids: TransactionIds,
     process_id: u64,
     max_transaction_bytes: u64,
@@ -143,6 +147,8 @@ impl Store {
             hard_state,
             files: Mutex::default(),
             unsynced: Mutex::default(),
+            peers_done: Mutex::default(),
+            unexamined: Mutex::default(),
             ids: TransactionIds::new(process_id),
             process_id,
             max_transaction_bytes: options.max_transaction_bytes,
@@ -155,9 +161,7 @@ impl Store {
         }
         store.redo_interrupted_checkpoint()?;
         // What cannot be used is to be known now, and not when a client asks for it.
-        for (name, _) in store.list()? {
-            store.file(&name)?;
-        }
+        store.open_all()?;
         let past = store.past(state)?;
         Ok((store, past))
     }
@@ -430,12 +434,66 @@ impl Store {
         std::mem::take(&mut *self.unsynced.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Forgets the open files, because a snapshot has replaced them.
-    pub(crate) fn forget_files(&self) {
+    /// Opens the files anew, because a snapshot has replaced them; they make sense once they hold everything up to `newest`.
+    pub(crate) fn files_replaced(&self, newest: u64) -> Result<(), Error> {
         self.files
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clear();
+        *self
+            .unexamined
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(newest);
+        self.open_all()
+    }
+
+    fn open_all(&self) -> Result<(), Error> {
+        for (name, _) in self.list()? {
+            self.file(&name)?;
+        }
+        Ok(())
+    }
+
+    /// The index that the files have to reach before those of a snapshot can be [examined](Self::examine).
+    pub(crate) fn unexamined(&self) -> Option<u64> {
+        *self
+            .unexamined
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks whether the databases that a snapshot has brought are sound, if the files hold everything up to `done`.
+    pub(crate) fn examine(&self, done: u64) -> Result<(), Error> {
+        if self.unexamined().is_none_or(|newest| newest > done) {
+            return Ok(());
+        }
+        for (_, file) in self.open_files() {
+            ferrolite_pager::validate::file(file.as_ref())?;
+        }
+        *self
+            .unexamined
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = None;
+        tracing::info!("the databases of the snapshot are sound");
+        Ok(())
+    }
+
+    /// Notes what a peer said of its database files.
+    pub(crate) fn note_peer(&self, peer: u64, done: u64) {
+        tracing::debug!(peer, done, "a peer said how far its files are");
+        self.peers_done
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(peer, done);
+    }
+
+    /// How far a peer's database files are at least; 0 if that is not known.
+    pub(crate) fn peer_done(&self, peer: u64) -> u64 {
+        let known = self
+            .peers_done
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        known.get(&peer).copied().unwrap_or(0)
     }
 
     /// Names and sizes in bytes of the databases that have a page.

@@ -7,12 +7,22 @@ use crate::harness::{Cluster, eventually, files};
 /// What a node logs when it gets the pages and not the entries.
 const RECEIVES: &str = "receiving a snapshot";
 /// So many rows are written at a time, one an entry, until the log has let go of what a node missed.
-const ROWS: i64 = 2000;
+const ROWS: i64 = 1000;
 /// Large enough that checkpoints happen, without which the log would keep everything.
 const ROW_BYTES: i64 = 4000;
-/// So many times at most. A node keeps some thousand entries for those who were away, and a checkpoint may be late.
-const WRITTEN_AT_MOST: i64 = 20;
+/// So many times at most; a checkpoint may be late.
+const WRITTEN_AT_MOST: i64 = 40;
 const WRITERS: i64 = 8;
+
+/// Little log is kept, so that a node soon misses some. The leader says what it hears of the files of others.
+const OPTIONS: [&str; 6] = [
+    "--latency-ms",
+    "50",
+    "--log-mib",
+    "4",
+    "--log-level",
+    "info,ferrolite_node::store=debug",
+];
 
 async fn contents(client: &Client) -> (i64, i64, i64) {
     let sql = "SELECT count(*), sum(id), sum(length(body)) FROM t";
@@ -60,19 +70,29 @@ async fn from_the_log() {
     );
 }
 
-/// Protects: a node that was away for longer than the log reaches, and a node that is new, get the pages, can lead
-/// with them, and end with the same files as all others.
+/// Protects: a node that was away for longer than the log reaches gets the pages that have changed since, and a node that is
+/// new all pages; both can lead with them, and end with the same files as all others.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn from_a_snapshot() {
-    let mut cluster = Cluster::start(3).await;
+    let mut cluster = Cluster::with_options(3, &OPTIONS).await;
     let client = cluster.client().await;
     create(&client).await;
-    write(&client, 0, 100, ROW_BYTES).await;
+    write(&client, 0, ROWS, ROW_BYTES).await;
     let away = cluster.follower().await;
     cluster.caught_up(away).await;
-    let has = cluster.status(away).await.unwrap().last;
+    let leader = cluster.leader().await;
+    eventually("the leader knows that the node has files", async || {
+        let log = cluster.node(leader).log();
+        let said = format!("a peer said how far its files are peer={away} done=");
+        let (_, done) = log.rsplit_once(&said)?;
+        (!done.starts_with('0')).then_some(())
+    })
+    .await;
+    let has = eventually("a node says how it is", async || cluster.status(away).await)
+        .await
+        .last;
     cluster.node(away).kill();
-    let mut rows = 100;
+    let mut rows = ROWS;
     while !all_begin_after(&cluster, has).await {
         assert!(
             rows < WRITTEN_AT_MOST * ROWS,
@@ -90,6 +110,16 @@ async fn from_a_snapshot() {
         cluster.node(away).log().contains(RECEIVES),
         "node {away} got everything from the log"
     );
+    found_sound(&mut cluster, away).await;
+    let log = cluster.node(leader).log();
+    let since = |base: &str| {
+        log.lines()
+            .any(|line| line.contains("sending a snapshot") && line.contains(base))
+    };
+    assert!(
+        since("base=") && !since("base=0 "),
+        "all pages were sent to node {away}"
+    );
     cluster.transfer(away).await;
     assert_eq!(contents(&client).await, expected);
 
@@ -100,6 +130,7 @@ async fn from_a_snapshot() {
         cluster.node(4).log().contains(RECEIVES),
         "node 4 got everything from the log"
     );
+    found_sound(&mut cluster, 4).await;
     cluster.transfer(4).await;
     assert_eq!(contents(&client).await, expected);
     client
@@ -108,6 +139,16 @@ async fn from_a_snapshot() {
         .unwrap();
 
     assert_same_files(&mut cluster).await;
+}
+
+/// Waits until a node has looked at what came with a snapshot.
+async fn found_sound(cluster: &mut Cluster, id: u64) {
+    eventually("the databases of a snapshot are looked at", async || {
+        let log = cluster.node(id).log();
+        log.contains("the databases of the snapshot are sound")
+            .then_some(())
+    })
+    .await;
 }
 
 /// Whether the logs of all running nodes begin after this index.

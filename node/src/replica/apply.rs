@@ -37,6 +37,7 @@ impl Replica {
             peers.send_page(to, &message);
         }
         self.continue_phase();
+        self.examine_snapshot();
         self.publish();
         self.answer_transfers();
     }
@@ -333,6 +334,17 @@ impl Replica {
                 .into_iter()
                 .map(|(frame, placed)| (frame, place(placed)));
             unbound.database.sql.view().bind(places);
+        }
+    }
+
+    /// What a snapshot has brought is looked at as soon as it can be.
+    fn examine_snapshot(&mut self) {
+        let due = |newest| newest <= self.applied;
+        let is_due = self.store.unexamined().is_some_and(due) && self.applied > self.examined_at;
+        if self.phase == Phase::Following && is_due && !self.checkpointing {
+            // Once for each state: a transaction that is not complete may keep the files behind.
+            self.examined_at = self.applied;
+            self.checkpoint();
         }
     }
 

@@ -10,7 +10,7 @@ use crate::checkpoint::{Job, Outcome};
 use crate::handle::Event;
 use crate::log_writer::Stored;
 use crate::peers::Peers;
-use crate::scrub::{PageMessage, PageName};
+use crate::scrub::PageMessage;
 use crate::snapshot::ChunkWritten;
 
 /// So many events are taken at once, so that time and peers get their turn under any load.
@@ -58,10 +58,11 @@ impl Replica {
     fn handle(&mut self, now: u64, event: Event) {
         match event {
             Event::Peer(message) => self.step(now, Input::Message(message)),
-            Event::PeerPage { from, message } => self.send_job(match message {
-                PageMessage::Question(page) => Job::ReadPage { to: from, page },
-                PageMessage::Answer(page) => Job::RepairPage { from, page },
-            }),
+            Event::PeerPage { from, message } => match message {
+                PageMessage::Question(page) => self.send_job(Job::ReadPage { to: from, page }),
+                PageMessage::Answer(page) => self.send_job(Job::RepairPage { from, page }),
+                PageMessage::Progress(done) => self.store.note_peer(from, done),
+            },
             Event::PeerAt {
                 id,
                 incarnation,
@@ -118,6 +119,7 @@ impl Replica {
             }
             Outcome::Redone { done } | Outcome::Checkpointed { done } => {
                 self.checkpointing = false;
+                self.tell_peers(&PageMessage::Progress(done));
                 self.purge(done);
             }
             Outcome::RedoneOne { name, token } => {
@@ -145,7 +147,7 @@ impl Replica {
             Outcome::Unavailable { token } => {
                 self.step(now, Input::SnapshotUnavailable { token });
             }
-            Outcome::Wanted(page) => self.ask_for_page(&page),
+            Outcome::Wanted(page) => self.tell_peers(&PageMessage::Question(page)),
             Outcome::Given { to, page } => {
                 self.page_messages.push((to, PageMessage::Answer(page)));
             }
@@ -160,8 +162,8 @@ impl Replica {
         }
     }
 
-    /// Asks all other members that keep data for a page.
-    fn ask_for_page(&mut self, page: &PageName) {
+    /// Says something to all other members that keep data.
+    fn tell_peers(&mut self, message: &PageMessage) {
         let Some(configuration) = self.raft.configuration() else {
             return;
         };
@@ -171,7 +173,7 @@ impl Replica {
             .map(|member| member.id)
             .filter(|id| *id != own);
         self.page_messages
-            .extend(others.map(|id| (id, PageMessage::Question(page.clone()))));
+            .extend(others.map(|id| (id, message.clone())));
     }
 
     /// The last thing: databases closed, everything committed in the files, both threads done.
