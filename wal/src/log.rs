@@ -30,7 +30,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{
-    Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+    Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard,
+    RwLockWriteGuard,
 };
 
 use crate::backend::Backend;
@@ -176,8 +177,10 @@ pub struct Log {
     map: RwLock<Map>,
     /// The end of the log. Held by an append from start to end, by a sync only to look.
     writer: Mutex<Writer>,
-    /// Held by a sync from start to end: at most one runs.
-    sync_turn: Mutex<()>,
+    /// Whether a sync is under way: at most one is.
+    syncing: Mutex<bool>,
+    /// Wakes those that waited for the sync that was under way; they all look whether it served them.
+    synced: Condvar,
     /// Held by whoever removes segments.
     retention_turn: Mutex<()>,
     /// Everything before this position is durable. Only rises.

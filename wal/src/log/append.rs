@@ -5,8 +5,8 @@
 //! ([`begin`](super::begin)).
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, MutexGuard};
 
 use super::begin::Purpose;
 use super::encode::{Encoder, Placed};
@@ -285,26 +285,56 @@ impl Log {
     }
 
     pub(super) fn sync_appended(&self) -> Result<u64, Error> {
-        let _turn = self
-            .sync_turn
+        // What this call is to make durable, before it waits for its turn: so one sync serves all that wait meanwhile.
+        let (wanted, last) = {
+            let writer = self.writer();
+            (writer.end, self.map().last_index())
+        };
+        if wanted <= self.durable_position() {
+            return Ok(last);
+        }
+        let mut syncing = self.lock_syncing();
+        while *syncing && wanted > self.durable_position() {
+            syncing = self
+                .synced
+                .wait(syncing)
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
+        }
+        if wanted <= self.durable_position() {
+            return Ok(last);
+        }
+        self.check()?;
+        *syncing = true;
+        drop(syncing);
+        let result = self.sync_active();
+        *self.lock_syncing() = false;
+        self.synced.notify_all();
+        result.map(|()| last)
+    }
+
+    fn lock_syncing(&self) -> MutexGuard<'_, bool> {
+        self.syncing
             .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    /// Makes everything durable that is appended at this moment, while more is appended.
+    fn sync_active(&self) -> Result<(), Error> {
         let writer = self.writer();
-        let (end, last) = (writer.end, self.map().last_index());
+        let end = writer.end;
         let Some(active) = writer
             .active
             .as_ref()
             .filter(|_| self.durable_position() < end)
         else {
-            return Ok(last);
+            return Ok(());
         };
         let (file, name) = (Arc::clone(&active.file), active.name.clone());
         drop(writer);
         file.sync()
             .map_err(|e| self.stop(Error::at("sync", &name, e)))?;
         self.durable.fetch_max(end, Ordering::AcqRel);
-        self.save_hint()?;
-        Ok(last)
+        self.save_hint()
     }
 }
 

@@ -24,7 +24,7 @@
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, OnceLock, RwLock};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, RwLock};
 
 use super::assemble::{Reading, assemble};
 use super::marks::{Mark, create_hint, create_mark, open_hint, open_mark};
@@ -112,7 +112,8 @@ pub(super) fn open(
         writer: Mutex::new(assembled.writer),
         spare_number: AtomicU64::new(highest_spare),
         map: RwLock::new(assembled.map),
-        sync_turn: Mutex::new(()),
+        syncing: Mutex::new(false),
+        synced: Condvar::new(),
         retention_turn: Mutex::new(()),
         spares: Mutex::new(Vec::new()),
         mark: mark_file,

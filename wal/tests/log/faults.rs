@@ -1,7 +1,7 @@
 //! A disk that fails while the log is in use.
 
 use std::io::ErrorKind;
-use std::sync::Arc;
+use std::sync::{Arc, Barrier};
 
 use ferrolite_wal::backend::{Backend, FaultBackend, FaultKind, Operation};
 use ferrolite_wal::{Error, Log};
@@ -217,6 +217,41 @@ fn a_late_sync_holds_up_nobody() {
         assert_eq!(sync.join().unwrap(), 1);
     });
     log.sync().unwrap();
+    drop(log);
+    disk.crash(|_| false);
+    twin.matches(&open(&disk)).unwrap();
+}
+
+/// Whoever waits for a sync is served by the next one, all of them together, and not by one each.
+#[test]
+fn syncs_are_shared() {
+    let disk = FaultBackend::new();
+    let log = open(&disk);
+    let mut twin = Content::default();
+    push(&log, &mut twin, 1, 100).unwrap();
+    disk.inject(Operation::Sync, 0, FaultKind::Late);
+    let waiting = Barrier::new(9);
+    let before = std::thread::scope(|scope| {
+        let first = scope.spawn(|| log.sync().unwrap());
+        disk.wait_until_late(1);
+        push(&log, &mut twin, 2, 100).unwrap();
+        let others: Vec<_> = (0..8)
+            .map(|_| {
+                scope.spawn(|| {
+                    waiting.wait();
+                    log.sync().unwrap()
+                })
+            })
+            .collect();
+        waiting.wait();
+        let before = disk.changes();
+        disk.release();
+        assert_eq!(first.join().unwrap(), 1);
+        assert!(others.into_iter().all(|sync| sync.join().unwrap() == 2));
+        before
+    });
+    // The first one's hint; and one sync and one hint for the eight.
+    assert_eq!(disk.changes() - before, 3);
     drop(log);
     disk.crash(|_| false);
     twin.matches(&open(&disk)).unwrap();
