@@ -7,24 +7,28 @@
 //! A database of 64 MiB in DIR is changed by transactions of a few pages, some of which most transactions want, and
 //! carried into its file by checkpoints of several sizes. Counted are the bytes and syncs that reach the file system: of
 //! the database file and of its sums. Then pages are read with and without sums, scrubbed, and sent, to see what
-//! looking at all of them costs.
+//! looking at all of them costs; and a snapshot is received and installed beside the same bytes written to a plain file.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use ferrolite_pager::{
-    CheckpointMark, Directory, PageFile, Scrubber, SnapshotSource, write_transaction_at,
+    CheckpointMark, Directory, PageFile, Scrubber, SnapshotSink, SnapshotSource, pending_install,
+    write_transaction_at,
 };
-use ferrolite_wal::backend::{Backend, BackendFile, DirBackend};
+use ferrolite_wal::backend::{Backend, BackendFile, DirBackend, MemBackend};
 
 type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 const PAGE: u32 = 4096;
 const PAGES: u32 = 16_384;
+const CHUNK_BYTES: usize = 1 << 20;
+/// How much larger the database is that a node receives.
+const TIMES_LARGER: u32 = 16;
 /// Pages of one transaction: a row in a table, its index entry, and now and then their parents.
 const TRANSACTION_PAGES: u64 = 3;
 const TRANSACTIONS: u64 = 20_000;
@@ -235,17 +239,65 @@ fn looking(dir: &Path) -> Result<()> {
         assert!(found.rot.is_empty());
         Ok(())
     })?;
-    measure("sent as a snapshot", || {
-        let source = SnapshotSource::since(files.to_vec(), PAGE, 0)?;
-        let mut at = 0;
-        loop {
-            let (chunk, is_last) = source.read(at, 1 << 20)?;
-            at += chunk.len() as u64;
-            if is_last {
-                return Ok(());
-            }
+    measure("sent as a snapshot", || send(&files, &mut |_| Ok(())))?;
+    receiving(dir)
+}
+
+/// Gives a snapshot of all pages to `to`, in chunks.
+fn send(files: &[(String, Arc<PageFile>)], to: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+    let source = SnapshotSource::since(files.to_vec(), PAGE, 0)?;
+    let mut at = 0;
+    loop {
+        let (chunk, is_last) = source.read(at, CHUNK_BYTES)?;
+        at += chunk.len() as u64;
+        to(&chunk)?;
+        if is_last {
+            return Ok(());
         }
-    })
+    }
+}
+
+/// Receives and installs a database that is larger by [`TIMES_LARGER`], in turns with a plain file of the same stream.
+/// Both pay for making the stream.
+fn receiving(dir: &Path) -> Result<()> {
+    let mark = Arc::new(CheckpointMark::open(&MemBackend::new())?);
+    let file = PageFile::open_checked(&dir.join("large.sqlite"), PAGE, mark)?;
+    let (image, pages) = (vec![0xa5; PAGE as usize], PAGES * TIMES_LARGER);
+    let all = (1..=pages).map(|page_no| (page_no, image.as_slice()));
+    write_transaction_at(&file, PAGE, all, pages, 1)?;
+    file.sync()?;
+    let files = [("large".to_owned(), Arc::new(file))];
+    println!("\na database of {pages} pages to the disk, in turns:");
+    let (mut plain, mut received) = (Vec::new(), Vec::new());
+    for _ in 0..5 {
+        let began = Instant::now();
+        let file = std::fs::File::create(dir.join("plain"))?;
+        send(&files, &mut |chunk| Ok((&file).write_all(chunk)?))?;
+        file.sync_data()?;
+        plain.push(began.elapsed() / TIMES_LARGER);
+        std::fs::remove_file(dir.join("plain"))?;
+
+        let (incoming, databases) = (dir.join("incoming"), dir.join("databases"));
+        std::fs::create_dir_all(&databases)?;
+        let began = Instant::now();
+        let mut sink = SnapshotSink::begin(&incoming, 1)?;
+        send(&files, &mut |chunk| Ok(sink.write(sink.offset(), chunk)?))?;
+        sink.finish(b"")?;
+        let install = pending_install(&incoming)?.ok_or("it was decided")?;
+        install.apply(&databases)?;
+        install.clear()?;
+        received.push(began.elapsed() / TIMES_LARGER);
+        std::fs::remove_dir_all(&databases)?;
+    }
+    plain.sort();
+    received.sort();
+    let middle = |times: &[Duration]| times.get(2).copied().ok_or("no turn was taken");
+    let (plain, received) = (middle(&plain)?, middle(&received)?);
+    show("written to a plain file", plain);
+    show("received and installed", received);
+    let ratio = plain.as_secs_f64() / received.as_secs_f64();
+    println!("  ratio {ratio:.2}");
+    Ok(())
 }
 
 /// The best of five.
@@ -256,7 +308,11 @@ fn measure(what: &str, mut work: impl FnMut() -> Result<()>) -> Result<()> {
         work()?;
         best = best.min(began.elapsed());
     }
-    let mib = f64::from(PAGES) * f64::from(PAGE) / f64::from(1 << 20);
-    println!("  {what:<22} {:>8.0} MiB/s", mib / best.as_secs_f64());
+    show(what, best);
     Ok(())
+}
+
+fn show(what: &str, took: Duration) {
+    let mib = f64::from(PAGES) * f64::from(PAGE) / f64::from(1 << 20);
+    println!("  {what:<25} {:>8.0} MiB/s", mib / took.as_secs_f64());
 }

@@ -469,6 +469,32 @@ fn reports_are_bounded() {
     assert!(error.to_string().contains("100 problems"), "{error}");
 }
 
+/// A schema cannot make the validator remember more trees than the database has pages.
+#[test]
+fn trees_are_bounded_by_pages() {
+    let mut bytes = build();
+    let many = |id| {
+        let values = [
+            text(""),
+            text(""),
+            text(""),
+            database::Value::Number(2),
+            text(""),
+        ];
+        row(id, &record(&values))
+    };
+    let rows: Vec<_> = (1..=25).map(many).collect();
+    bytes[100..PAGE].fill(0);
+    tree_page(&mut bytes[..PAGE], 100, 13, &rows, 0);
+    let report = validate::examine(bytes.as_slice()).unwrap();
+    let refused = report.problems.iter().filter(|problem| {
+        problem
+            .description
+            .contains("more trees than there are pages")
+    });
+    assert_eq!(refused.count(), 25 - 9, "{:?}", report.problems);
+}
+
 /// Any one bit: the change is found, or it is in the content, and the structure is what it was.
 #[test]
 fn every_flipped_bit_is_found_or_harmless() {

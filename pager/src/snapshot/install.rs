@@ -255,7 +255,8 @@ impl PendingInstall {
     }
 
     /// Makes the databases of the snapshot, and only these, the ones in `databases_dir`, which has to be on the same
-    /// file system. May be repeated. Nobody may have the databases open.
+    /// file system. May be repeated. Nobody may have the databases open, nor keep a [`PageFile`](crate::PageFile) of one to
+    /// sync it later: what that knows of the pages is not so any more.
     ///
     /// # Errors
     /// [`Error::Damaged`] when a file of the snapshot is not what was written, before anything is changed;
