@@ -80,10 +80,11 @@ leader), or whose connection breaks before anything can have taken effect, is
 tried again after a pause, and counted under retries. The pauses are those of
 dqlite's Go driver: 200 ms, doubled each time, 1 s at most (the driver makes
 them between attempts to connect, and leaves \"database is locked\" to its
-program). Change them with --backoff-ms and --backoff-max-ms. Any other failure,
-a wrong answer, and a write whose outcome is unknown are errors. What had no
-answer when the phase ended is unfinished: not in the throughput, but in the
-latencies, with the time it had waited.
+program), each up to a fifth shorter by chance. Change them with --backoff-ms
+and --backoff-max-ms. Any other failure, a wrong answer, and a write whose
+outcome is unknown are errors. What had no answer when the phase ended is
+unfinished: not in the throughput, but in the latencies, with the time it had
+waited.
 
 The protocol is dqlite's and nothing beyond it, so dqlite clusters can be
 measured too. Tables named ferrolite_bench_… are made and, in the end, dropped.

@@ -8,7 +8,7 @@ use super::report::rate;
 
 const WIDTH: f64 = 640.0;
 const HEIGHT: f64 = 300.0;
-const LEFT: f64 = 62.0;
+const LEFT: f64 = 74.0;
 const RIGHT: f64 = 26.0;
 const TOP: f64 = 10.0;
 const BOTTOM: f64 = 44.0;
@@ -310,6 +310,6 @@ mod tests {
             points: vec![(0.0, 0.0), (10.0, 100.0)],
         };
         let svg = plot("p", (Scale::Linear, "x"), (Scale::Linear, "y"), &[line]);
-        assert!(svg.contains("points=\"62.0,256.0 614.0,10.0\""), "{svg}");
+        assert!(svg.contains("points=\"74.0,256.0 614.0,10.0\""), "{svg}");
     }
 }
