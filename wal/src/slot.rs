@@ -22,7 +22,7 @@ use crate::backend::{Backend, BackendFile};
 use crate::bytes_le::{get_u32, get_u64, slice};
 use crate::error::Error;
 use crate::inspect::{CopyReport, CopyState, SlotReport};
-use crate::segment::is_no_room;
+use crate::segment::{MAX_NUMBER, is_no_room};
 
 /// Distance of the copies, and so the largest sector that a torn write or a rotten spot may take at once.
 const BLOCK_BYTES: u64 = 4096;
@@ -68,14 +68,24 @@ impl SlotFile {
     /// Makes the file with `payload` as its first value; durable on return. A file of that name is replaced.
     ///
     /// # Errors
-    /// [`Error::TooLarge`], or what the backend answered.
+    /// [`Error::TooLarge`], [`Error::Full`] when there is no room, or what the backend answered. Then a file that has the
+    /// name already is as it was.
     pub fn create(
         backend: &dyn Backend,
         kind: SlotKind,
         payload: &[u8],
     ) -> Result<SlotFile, Error> {
         let temporary = format!("{}.new", kind.name);
-        let failed = |e| Error::at("create", kind.name, e);
+        let failed = |e| {
+            if is_no_room(&e) {
+                Error::Full {
+                    file: kind.name.to_owned(),
+                    needed_bytes: 4 * BLOCK_BYTES,
+                }
+            } else {
+                Error::at("create", kind.name, e)
+            }
+        };
         let file = backend.open(&temporary, true).map_err(failed)?;
         // What a crash left under the temporary name is worth nothing.
         file.set_len(0).map_err(failed)?;
@@ -267,7 +277,7 @@ fn decode(kind: SlotKind, copy: &[u8]) -> Result<Option<(u64, Vec<u8>)>, Error> 
         });
     }
     let parse = || {
-        let generation = get_u64(copy, PREFIX_BYTES)?;
+        let generation = get_u64(copy, PREFIX_BYTES).filter(|number| *number <= MAX_NUMBER)?;
         let len = usize::try_from(get_u32(copy, PREFIX_BYTES + 8)?).ok()?;
         if len > MAX_PAYLOAD_BYTES {
             return None;
@@ -335,6 +345,15 @@ mod tests {
         assert_eq!(backend.used(), 4 * BLOCK_BYTES);
         slots.save(b"two").unwrap();
         slots.save(b"three").unwrap();
+        let other = SlotKind {
+            name: "other",
+            ..KIND
+        };
+        assert!(
+            SlotFile::create(&backend.fork(), other, b"")
+                .unwrap_err()
+                .is_full()
+        );
     }
 
     /// The newest value is read back, and a second program version is told from damage.
@@ -370,6 +389,21 @@ mod tests {
             ),
             "{error}"
         );
+    }
+
+    /// A generation that nobody gets to, with a right checksum, is no copy: the next save would have no number.
+    #[test]
+    fn impossible_generations() {
+        let backend = MemBackend::new();
+        SlotFile::create(&backend, KIND, b"one").unwrap();
+        let file = backend.open(KIND.name, false).unwrap();
+        for generation in [u64::MAX, MAX_NUMBER + 1] {
+            file.write_at(0, &encode(KIND, generation, b"forged").unwrap())
+                .unwrap();
+            let (slots, found) = SlotFile::open(&backend, KIND).unwrap().unwrap();
+            assert_eq!(found, b"one");
+            slots.save(b"one").unwrap();
+        }
     }
 
     /// One flipped bit anywhere, or one block gone, never loses the newest value.

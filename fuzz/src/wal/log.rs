@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use ferrolite_wal::backend::MemBackend;
-use ferrolite_wal::{Log, LogOptions, Record};
+use ferrolite_wal::{Log, LogOptions, Record, inspect};
 
 use super::files::{Files, contents, damage, directory, flip};
 use crate::tape::Tape;
@@ -118,6 +118,9 @@ fn valid_log() -> &'static ValidLog {
 }
 
 fn check(disk: &MemBackend, valid: &ValidLog, holds: Holds) {
+    let before = contents(disk);
+    let report = inspect::log(disk);
+    assert!(contents(disk) == before, "looking changed something");
     let (log, recovery) = match Log::open(Arc::new(disk.clone()), options()) {
         Ok(opened) => opened,
         Err(error) => {
@@ -134,6 +137,18 @@ fn check(disk: &MemBackend, valid: &ValidLog, holds: Holds) {
     );
     // Nobody can forge more entries than fit into these files.
     assert!(holds == Holds::Anything || log.last_index() <= 14);
+    // Whoever only looks is told the same.
+    let report = report.expect("the log can be opened");
+    assert_eq!(
+        (report.first_index, report.last_index, report.torn_bytes),
+        (
+            recovery.first_index,
+            recovery.last_index,
+            recovery.torn_bytes
+        )
+    );
+    assert_eq!(report.damaged, recovery.damaged);
+    assert_eq!((report.base, &report.terms), (log.base(), &log.term_runs()));
     let readable = readable(&log);
     for entry in readable.values() {
         let known = valid.entries.get(&entry.index) == Some(entry);

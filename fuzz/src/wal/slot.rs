@@ -1,7 +1,7 @@
 //! Small values that must survive.
 
 use ferrolite_wal::backend::{Backend, MemBackend};
-use ferrolite_wal::{SlotFile, SlotKind};
+use ferrolite_wal::{SlotFile, SlotKind, inspect};
 
 use super::files::{contents, damage, directory, flip};
 use crate::tape::Tape;
@@ -56,6 +56,7 @@ fn damaged(tape: &mut Tape<'_>) {
         }
     };
     let disk = directory(&files);
+    look(&disk);
     match SlotFile::open(&disk, KIND) {
         Ok(Some((slots, value))) => {
             assert!(saved.contains(&value), "a value that was never saved");
@@ -70,6 +71,7 @@ fn damaged(tape: &mut Tape<'_>) {
 /// A file of these bytes.
 fn any_file(bytes: &[u8]) {
     let disk = directory(&vec![(KIND.name.to_owned(), bytes.to_vec())]);
+    look(&disk);
     match SlotFile::open(&disk, KIND) {
         Ok(Some((slots, _))) => use_on(&disk, &slots),
         Ok(None) => panic!("the file is there"),
@@ -90,6 +92,23 @@ fn any_value(bytes: &[u8]) {
         }
         Err(error) => assert!(error.is_refused(), "{error}"),
     }
+}
+
+/// Whoever only looks sees the value that opening the file yields, and damage where there is none.
+fn look(disk: &MemBackend) {
+    let before = contents(disk);
+    let report = inspect::slot(disk, KIND);
+    match (report, SlotFile::open(disk, KIND)) {
+        (Ok(Some(report)), Ok(Some((_, value)))) => assert_eq!(report.value, Some(value)),
+        (Ok(Some(report)), Err(error)) => {
+            assert!(error.is_damaged() && report.value.is_none(), "{error}");
+            assert_eq!(report.damage().count(), 4);
+        }
+        (Ok(None), Ok(None)) => {}
+        (Err(report), Err(error)) => assert_eq!(report.to_string(), error.to_string()),
+        (report, opened) => panic!("{report:?}, {opened:?}"),
+    }
+    assert!(contents(disk) == before, "looking changed something");
 }
 
 /// What could be opened can be saved to, and yields what was saved last.

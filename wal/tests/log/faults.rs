@@ -222,6 +222,29 @@ fn a_late_sync_holds_up_nobody() {
     twin.matches(&open(&disk)).unwrap();
 }
 
+/// A batch costs one write and one sync, however many entries it has; the note of how far the log is durable is a write
+/// that nobody waits for.
+#[test]
+fn one_write_and_one_sync_a_batch() {
+    let disk = FaultBackend::new();
+    let log = open(&disk);
+    let mut next = 1;
+    for count in [1, 2, 50, 300] {
+        let batch: Vec<_> = (next..next + count)
+            .map(|index| record(index, 1, 100))
+            .collect();
+        next += count;
+        let changes = disk.changes();
+        log.append(&batch).unwrap();
+        assert_eq!(disk.changes() - changes, 1, "{count} entries");
+        assert_eq!(log.sync().unwrap(), next - 1);
+        assert_eq!(disk.changes() - changes, 3, "{count} entries");
+        // Nothing is left to sync.
+        log.sync().unwrap();
+        assert_eq!(disk.changes() - changes, 3);
+    }
+}
+
 /// Whoever waits for a sync is served by the next one, all of them together, and not by one each.
 #[test]
 fn syncs_are_shared() {
