@@ -22,7 +22,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use indicatif::{ProgressBar, ProgressStyle};
-use simulator::{Outcome, Report, Tape, run_caught, shrink::shrink};
+use simulator::{
+    Outcome, Report, Tape, run_caught,
+    shrink::{essential, shrink},
+};
 
 const HELP: &str = "\
 Runs simulated clusters of ferrolite-consensus, each from a seed, and shows one that breaks a promise.
@@ -186,7 +189,7 @@ fn explain(name: &str, outcome: &Outcome, arguments: &Arguments) -> Vec<u8> {
         small.len(),
         replay.report.events,
     );
-    println!("{}", replay.script.join("\n"));
+    println!("{}", essential(&replay.script).join("\n"));
     small
 }
 

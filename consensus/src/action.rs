@@ -147,7 +147,8 @@ pub enum Action {
         peer: NodeId,
         /// The stream to go on with; `None` to begin one with the newest snapshot.
         id: Option<u64>,
-        /// Where the chunk starts.
+        /// Where the chunk starts, as the peer says: beyond the stream's end if the peer lies, and then to be answered by
+        /// [`Event::SnapshotUnavailable`](crate::Event::SnapshotUnavailable).
         offset: u64,
         /// The longest chunk, in bytes.
         max_bytes: u64,

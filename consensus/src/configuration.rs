@@ -432,7 +432,8 @@ fn find(sorted: &[Member], id: NodeId) -> Option<&Member> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Change {
-    /// Add a member, as standby or spare. A voter is added as standby first and promoted once it has caught up.
+    /// Add a member, as standby or spare. A voter is added as standby first and promoted once it has caught up. What is a
+    /// member already is removed by a change of its own before.
     Add(Member),
     /// Give a member another role.
     SetRole {

@@ -9,26 +9,51 @@
 //!
 //! # The idea, in the order in which the files tell it
 //!
-//! *Terms.* Time is cut into numbered terms. In each at most one node **leads**; when terms meet, the higher one wins.
-//! Term and vote are on disk before anyone hears of them ([`HardState`]).
+//! *Terms* (`entry.rs`). Time is cut into numbered terms. In each at most one node **leads**; when terms meet, the higher
+//! one wins. Term and vote are on disk before anyone hears of them ([`HardState`]).
 //!
 //! *Elections* (`election.rs`). A node that hears of no leader asks the others whether they would elect it, then whether
 //! they do. A voter votes once a term, and only for a candidate whose log is at least as good as its own
-//! ([`Position`]). So a leader's log holds everything that a quorum has ever held: that is the heart of the proof.
+//! ([`Position`]). So a leader's log holds everything that a quorum has ever held: that is the heart of the proof. A
+//! voter that hears from a leader elects no other, and a leader that no quorum answers gives up.
 //!
-//! *Replication* (`replication.rs`, `progress.rs`). The leader appends commands to its log and sends them on. A follower
-//! takes entries only behind a position that both logs share, which by induction makes the logs equal up to there. What
-//! a quorum has on disk, up to an entry of the leader's own term, is **committed**: it will be in every later leader's
-//! log.
+//! *Replication* (`replication.rs`; `progress.rs` is what the leader knows of one peer). The leader appends commands to
+//! its log and sends them on, without waiting for answers, within a window. A follower takes entries only behind a
+//! position that both logs share, which by induction makes the logs equal up to there. What a quorum has on disk, up
+//! to an entry of the leader's own term, is **committed**: it will be in every later leader's log.
 //!
-//! *Quorums* (`quorum.rs`) are majorities; while the membership changes, majorities of both the old and the new voters
-//! (`membership.rs`, `configuration.rs`).
+//! *Quorums* ([`quorum`]) are majorities; while the membership changes, majorities of both the old and the new voters
+//! (`configuration.rs` is the value, [`Configuration`]; `membership.rs` is how it changes). A configuration is in effect
+//! from the moment it is appended. The one rule that makes this safe: any two quorums that could decide the same thing
+//! have a node in common.
 //!
-//! *Reads* (`reads.rs`) need no log entry, only the certainty that nobody else has led meanwhile.
+//! *Reads* (`reads.rs`) need no log entry, only the certainty that nobody else has led meanwhile: a quorum that answers
+//! a question asked after the read began, or a [`Lease`].
 //!
 //! *Snapshots* (`snapshot.rs`) replace a log that has been dropped; *transfer* (`transfer.rs`) replaces a leader that is
-//! alive. *Storage* (`storage.rs`, `log.rs`) completes later than it is asked for, and everything that must wait for it
-//! waits here, not in the driver. *Recovery* (`recovery.rs`) is how a node starts, also with a damaged log.
+//! alive. *Storage* (`storage.rs`; `log.rs` is the log as the core sees it) completes later than it is asked for, and
+//! everything that must wait for it waits here, not in the driver. *Recovery* (`recovery.rs`) is how a node starts, also
+//! with a damaged log ([`Recovered::damaged_from`]) or as the last of its cluster ([`force_configuration`]).
+//!
+//! The rest is the frame: [`message`] is what nodes say to each other and how that looks in bytes, [`Event`] and
+//! [`Action`] are the way in and the way out, `raft.rs` holds the state they meet in, `status.rs` and [`Metrics`] what can
+//! be asked about it.
+//!
+//! # One entry's way
+//!
+//! ```text
+//!   leader                                  follower
+//!   propose ── Append ──► disk
+//!      │                   │
+//!      ├── Send ───────────┼───────────────► Append ──► disk
+//!      │   (at once)       ▼                              │
+//!      │               Persisted                      Persisted
+//!      │                   │                              │
+//!      └──────► a quorum holds it ◄──── Send ─────────────┘
+//!                          │            (only now)
+//!                          ▼
+//!                    Commit, Apply ─── the next message says so ───► Commit, Apply
+//! ```
 //!
 //! # What is deliberately absent
 //!

@@ -42,7 +42,8 @@ pub struct Message {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct SnapshotMeta {
-    /// Chosen by the leader's driver: chunks of one id are parts of one stream of bytes.
+    /// Chosen by the leader's driver: chunks of one id are parts of one stream of bytes. No two streams may share one,
+    /// whichever node sends them; draw it at random.
     pub id: u64,
     /// The position of the last entry that the snapshot holds.
     pub position: Position,

@@ -189,7 +189,8 @@ impl Recovered {
 /// Founds a cluster: the hard state to save and the entry to append, durably, before [`Raft::new`](crate::Raft::new).
 ///
 /// `cluster` must be random and not zero. Where several nodes found the cluster together, each must be given the same
-/// cluster id and the same configuration.
+/// cluster id and the same configuration. Name every founder's incarnation in it: one whose incarnation is not known
+/// cannot be told from its wiped self.
 #[must_use]
 pub fn bootstrap(cluster: ClusterId, configuration: &Configuration) -> (HardState, Entry) {
     let hard_state = HardState {

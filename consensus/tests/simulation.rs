@@ -13,7 +13,10 @@
 
 mod simulator;
 
-use simulator::{Report, Tape, run_caught, shrink::shrink};
+use simulator::{
+    Report, Tape, run_caught,
+    shrink::{essential, shrink, shrink_while},
+};
 
 const STEPS: u32 = 400;
 
@@ -61,7 +64,7 @@ fn run_seeds(seeds: impl Iterator<Item = u64>) -> (Report, u64) {
                 "seed {seed} breaks {}: {}\n{}",
                 violation.invariant,
                 violation.details,
-                replay.script.join("\n")
+                essential(&replay.script).join("\n")
             );
         }
     }
@@ -76,4 +79,39 @@ fn a_run_is_a_function_of_its_tape() {
         let again = simulator::run(Tape::from_bytes(&first.tape), STEPS, true);
         assert_eq!(first.script, again.script);
     }
+}
+
+/// Protects: what fails is made small before it is shown, and still fails in the same way.
+#[test]
+fn a_tape_shrinks_to_what_matters() {
+    // In place of a failure: a leader is elected, and a node crashes.
+    let matters = |bytes: &[u8]| {
+        let report = simulator::run(Tape::from_bytes(bytes), STEPS, false).report;
+        report.elections > 0 && report.crashes > 0
+    };
+    let seed = (1..).find(|&seed| {
+        let report = simulator::run(Tape::from_seed(seed), STEPS, false).report;
+        report.elections > 0 && report.crashes > 0
+    });
+    let whole = simulator::run(Tape::from_seed(seed.unwrap()), STEPS, false).tape;
+    let small = shrink_while(&whole, 2000, matters);
+    assert!(matters(&small));
+    assert!(
+        small.len() * 3 < whole.len(),
+        "{} of {} bytes remain",
+        small.len(),
+        whole.len()
+    );
+}
+
+/// Protects: of a script that goes round in circles at its end only the beginning and the end of that are shown.
+#[test]
+fn a_script_is_cut_short_where_it_repeats_itself() {
+    let mut script: Vec<String> = (0..100).map(|n| format!("rough {n}")).collect();
+    assert_eq!(essential(&script), script);
+    script.push("---- healed, but for {} ----".to_owned());
+    script.extend((0..1000).map(|n| format!("again {n}")));
+    let short = essential(&script);
+    assert!(short.len() < 200 && short.starts_with(&script[..100]));
+    assert_eq!(short.last(), script.last());
 }

@@ -177,12 +177,13 @@ impl World {
 
     fn repartition(&mut self) {
         let ids: Vec<NodeId> = self.nodes.keys().copied().collect();
-        match self.tape.below(7) {
+        match self.tape.below(8) {
             0 | 1 => {
                 self.cut.clear();
                 self.slow.clear();
             }
             5 | 6 => self.delude_leader(&ids),
+            7 => self.estrange(&ids),
             2 => {
                 let Some(alone) = self.tape.pick(&ids) else {
                     return;
@@ -223,6 +224,22 @@ impl World {
         if self.tape.chance(160) {
             self.cut.extend(others.map(|to| (leader, to)));
         }
+    }
+
+    /// One node does not hear the leader any more, and would lead; another one, which still does, starts anew.
+    fn estrange(&mut self, ids: &[NodeId]) {
+        let Some(leader) = self.any_node(super::node::Node::is_leader) else {
+            return;
+        };
+        let (Some(rival), Some(forgetful)) = (self.tape.pick(ids), self.tape.pick(ids)) else {
+            return;
+        };
+        if rival == leader || forgetful == leader || rival == forgetful {
+            return;
+        }
+        self.cut.insert((leader, rival));
+        self.slow.insert((rival, leader));
+        self.crash_in_actions = Some((forgetful, self.tape.below(3)));
     }
 
     fn change_members(&mut self) -> Result<(), Violation> {

@@ -4,15 +4,20 @@ use super::{Tape, run_caught};
 
 /// The smallest tape found within `tries` runs that still breaks `invariant`.
 pub fn shrink(tape: &[u8], steps: u32, invariant: &str, tries: u32) -> Vec<u8> {
+    shrink_while(tape, tries, |bytes| {
+        let outcome = run_caught(Tape::from_bytes(bytes), steps, false);
+        outcome
+            .violation
+            .is_some_and(|violation| violation.invariant == invariant)
+    })
+}
+
+/// The smallest bytes found within `tries` calls for which `holds` is true, as it is for `tape`.
+pub fn shrink_while(tape: &[u8], tries: u32, holds: impl Fn(&[u8]) -> bool) -> Vec<u8> {
     let mut tries = tries;
     let mut fails = |bytes: &[u8]| {
         tries = tries.checked_sub(1)?;
-        let outcome = run_caught(Tape::from_bytes(bytes), steps, false);
-        Some(
-            outcome
-                .violation
-                .is_some_and(|violation| violation.invariant == invariant),
-        )
+        Some(holds(bytes))
     };
     let mut best = tape.to_vec();
     // The end first: whatever follows the failure does not matter.
@@ -58,4 +63,23 @@ pub fn shrink(tape: &[u8], steps: u32, invariant: &str, tries: u32) -> Vec<u8> {
         piece /= 2;
     }
     best
+}
+
+/// The lines of a script that tell how it came to a failure: all of the rough phase, and of the second the beginning and
+/// the end, between which the same is tried again and again.
+pub fn essential(script: &[String]) -> Vec<String> {
+    const BEGINNING: usize = 40;
+    const END: usize = 20;
+    let healed = script
+        .iter()
+        .position(|line| line.contains("---- healed"))
+        .unwrap_or(script.len());
+    let (first, last) = (healed + BEGINNING, script.len().saturating_sub(END));
+    if first >= last {
+        return script.to_vec();
+    }
+    let mut lines = script[..first].to_vec();
+    lines.push(format!("            … {} more events …", last - first));
+    lines.extend_from_slice(&script[last..]);
+    lines
 }
