@@ -149,6 +149,24 @@ fn indexes_travel_with_whole_snapshots() {
     assert_eq!(third.content().unwrap(), truth(&log, 9));
 }
 
+/// What somebody knew of the pages before, and writes out only after the installation, does not spoil what is known now.
+#[test]
+fn a_file_that_was_open_before_does_no_harm() {
+    let log = log();
+    let (_, mut sender) = node(&log, 9);
+    let (disk, mut receiver) = node(&log, 4);
+    receiver.write(&log, 5, 5).unwrap();
+    let before = receiver.file("a").unwrap();
+    let source = SnapshotSource::since(sender.files().unwrap(), PAGE as u32, 4).unwrap();
+    receive(&receiver, &stream(&source), 9, 9).unwrap();
+    assert!(receiver.install().unwrap());
+    before.sync().unwrap();
+    drop((receiver, before));
+    disk.crash(|_| true);
+    let mut receiver = Node::start(&disk, &log).unwrap();
+    assert_eq!(receiver.content().unwrap(), truth(&log, 9));
+}
+
 /// Changes since an index that the receiver does not have are refused, and so is a source without sums.
 #[test]
 fn the_base_has_to_fit() {

@@ -255,8 +255,8 @@ impl PendingInstall {
     }
 
     /// Makes the databases of the snapshot, and only these, the ones in `databases_dir`, which has to be on the same
-    /// file system. May be repeated. Nobody may have the databases open, nor keep a [`PageFile`](crate::PageFile) of one to
-    /// sync it later: what that knows of the pages is not so any more.
+    /// file system. May be repeated. Nobody may read or write the databases meanwhile, and a
+    /// [`PageFile`](crate::PageFile) that was opened before is of no use any more.
     ///
     /// # Errors
     /// [`Error::Damaged`] when a file of the snapshot is not what was written, before anything is changed;
@@ -335,7 +335,7 @@ impl PendingInstall {
         }
         remove_others(databases, &wanted)?;
         for (file, changed) in changes {
-            changed.write_to(databases, &file)?;
+            changed.write_to(&self.directory, databases, &file)?;
         }
         Ok(())
     }

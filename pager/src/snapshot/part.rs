@@ -285,7 +285,13 @@ impl ChangedPages<'_> {
     ///
     /// The file may be shorter than the pages suppose, when a checkpoint that this node had begun cut it at a later entry,
     /// which will be redone. Pages that a disk lost there have their sums still, and are found by them.
-    pub(super) fn write_to(&self, databases: &Directory, name: &str) -> Result<(), Error> {
+    pub(super) fn write_to(
+        &self,
+        incoming: &Directory,
+        databases: &Directory,
+        name: &str,
+    ) -> Result<(), Error> {
+        replace_sums(incoming, databases, name)?;
         let live = PageFile::open_to_install(databases, name, self.page_size)?;
         self.each(|record| {
             live.install_page(
@@ -299,4 +305,28 @@ impl ChangedPages<'_> {
             .and_then(|()| live.sync())
             .map_err(|e| live.failed_to("write", e))
     }
+}
+
+/// Puts a copy of the sums in their place. Whoever had the file open before may still have sums to write, which are not
+/// so any more: they go to a file without a name.
+fn replace_sums(incoming: &Directory, databases: &Directory, name: &str) -> Result<(), Error> {
+    let name = format!("{name}{SUMS_SUFFIX}");
+    let Some(from) = databases.open(&name, false)? else {
+        return Ok(());
+    };
+    let to = incoming.create(&name)?;
+    let failed = |e| Error::io("copy", &databases.path_of(&name), e);
+    to.set_len(0).map_err(failed)?;
+    let mut run = vec![0; 1 << 20];
+    let mut at = 0;
+    loop {
+        let read = from.read_at(at, &mut run).map_err(failed)?;
+        let Some(bytes) = run.get(..read).filter(|bytes| !bytes.is_empty()) else {
+            break;
+        };
+        to.write_at(at, bytes).map_err(failed)?;
+        at += bytes.len() as u64;
+    }
+    to.sync().map_err(failed)?;
+    incoming.move_to(databases, &name)
 }
