@@ -30,6 +30,20 @@ pub enum Error {
     /// A page is not what was written.
     #[error(transparent)]
     Rot(#[from] Rot),
+    /// A page was to be put back, and is not the one that was lost.
+    #[error(
+        "page {page_no} of {path}, which entry {known} or one before it wrote, is not the one of entry {given} that was given"
+    )]
+    OtherPage {
+        /// The database file.
+        path: String,
+        /// The page, counted from 1.
+        page_no: u32,
+        /// The log index that is known of the page that was lost.
+        known: u64,
+        /// The log index of the one that was given.
+        given: u64,
+    },
     /// No file can be named after such a database.
     #[error("{name:?} cannot name a database: {reason}")]
     Name {
@@ -221,7 +235,10 @@ impl Error {
     #[must_use]
     pub fn is_refused(&self) -> bool {
         match self {
-            Error::Name { .. } | Error::Refused { .. } | Error::TooLarge { .. } => true,
+            Error::Name { .. }
+            | Error::Refused { .. }
+            | Error::TooLarge { .. }
+            | Error::OtherPage { .. } => true,
             Error::Wal(error) => error.is_refused(),
             _ => false,
         }

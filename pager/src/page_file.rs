@@ -37,7 +37,7 @@ use crate::mark::CheckpointMark;
 use crate::sums::SUMS_SUFFIX;
 use checked::Checked;
 
-pub use checked::{CheckedPage, Repaired};
+pub use checked::CheckedPage;
 pub use transaction::{write_transaction, write_transaction_at};
 
 /// A database file, open for reading and writing by any number of threads.

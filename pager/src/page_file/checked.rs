@@ -42,19 +42,6 @@ pub struct CheckedPage {
     pub sum: Option<PageSum>,
 }
 
-/// How a page was repaired.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Repaired {
-    /// It is what it was before it rotted.
-    Restored,
-    /// It is of a later entry, up to which the log has to be redone before the file is used.
-    Newer {
-        /// The log index of that entry.
-        index: u64,
-    },
-}
-
 impl Checked {
     /// Opens a database file and its sums.
     pub(super) fn open(
@@ -225,12 +212,23 @@ impl Checked {
         buf: &[u8],
         index: u64,
     ) -> io::Result<()> {
+        self.write_alone(file, pos, buf, index, &self.writing())
+    }
+
+    /// [`write_at`](Self::write_at) of somebody who is the only writer.
+    fn write_alone(
+        &self,
+        file: &PageFile,
+        pos: u64,
+        buf: &[u8],
+        index: u64,
+        _writing: &MutexGuard<'_, ()>,
+    ) -> io::Result<()> {
+        file.check()?;
         if buf.is_empty() {
-            return file.check();
+            return Ok(());
         }
         let pages = self.pages(pos, buf.len())?;
-        let _writing = self.writing();
-        file.check()?;
         let written = file.write_raw(pos, buf);
         let end = pos + buf.len() as u64;
         for page_no in pages {
@@ -398,38 +396,41 @@ impl PageFile {
         Ok(true)
     }
 
-    /// Puts a page back that rotted, with the bytes that another node has, or the log; durable on return.
+    /// Puts a page back that rotted, with the bytes that another node has, or the log; durable on return. `index` is the log
+    /// index by which the giver knows them.
     ///
-    /// Bytes with the sum that is known of the page are what it was. Others are taken only when they are of a later entry,
-    /// `index`, which the mark's target covers; then the log has to be redone up to that entry before the file is used.
+    /// Only bytes with the sum that is known of the page are taken. Later ones need not be: the entry that made them stands in
+    /// the log, or will, and the next checkpoint writes the page anew. Nor could they be told by their log index, which may
+    /// be higher than what the page is of.
     ///
     /// # Errors
-    /// [`Error::Refused`] for any other bytes, and for a page of which nothing is known; [`Error::Io`].
-    pub fn repair(&self, page_no: u32, bytes: &[u8], index: u64) -> Result<Repaired, Error> {
+    /// [`Error::OtherPage`] for any other bytes; [`Error::Refused`] for a page of which nothing is known; [`Error::Io`].
+    pub fn repair(&self, page_no: u32, bytes: &[u8], index: u64) -> Result<(), Error> {
         let checked = self.checked()?;
-        let refuse = |reason| Err(Error::Refused { reason });
-        if bytes.len() != checked.page_size as usize {
-            return refuse("the bytes are not as long as a page");
-        }
+        // Held from the comparison on: a page that a checkpoint writes meanwhile is not to be undone.
+        let writing = checked.writing();
         let Some(known) = self.page_sum(page_no)? else {
-            return refuse("nothing is known of the page");
+            return Err(Error::Refused {
+                reason: "nothing is known of the page",
+            });
         };
-        let outcome = if page_sum(page_no, bytes) == known.sum {
-            Repaired::Restored
-        } else if index > known.index && index <= checked.target() {
-            Repaired::Newer { index }
-        } else {
-            return refuse("the bytes are not those that the page had, nor later ones");
+        let is_it = |known: PageSum| {
+            bytes.len() == checked.page_size as usize && page_sum(page_no, bytes) == known.sum
         };
-        let index = match outcome {
-            Repaired::Restored => known.index,
-            Repaired::Newer { index } => index,
-        };
-        checked
-            .write_at(self, checked.position(page_no), bytes, index)
+        if !is_it(known) {
+            return Err(Error::OtherPage {
+                path: self.path.display().to_string(),
+                page_no,
+                known: known.index,
+                given: index,
+            });
+        }
+        let position = checked.position(page_no);
+        let written = checked.write_alone(self, position, bytes, known.index, &writing);
+        drop(writing);
+        written
             .and_then(|()| self.sync())
-            .map_err(|e| self.failed_to("repair", e))?;
-        Ok(outcome)
+            .map_err(|e| self.failed_to("repair", e))
     }
 
     /// The pages that an entry after `base` may have written, as ranges in order: those whose log index is greater, and
