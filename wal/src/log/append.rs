@@ -80,8 +80,7 @@ impl Log {
                 };
                 let prev = (first.index - 1, prev_term);
                 self.begin_segment(&mut writer, spare, prev, Purpose::Append, run.records)
-                    // Part of the batch is there already: that cannot be called refused.
-                    .map_err(|e| if begun { self.stop(e) } else { e })?;
+                    .map_err(|e| if begun { self.stop_halfway(e) } else { e })?;
             } else {
                 self.write_run(&mut writer, run.records, prev_term)?;
             }
@@ -91,6 +90,18 @@ impl Log {
         // What a smaller plan did not need is there for the next.
         self.spares().extend(ready);
         Ok(())
+    }
+
+    /// Stops the log because the first part of a batch is in it and the rest found no room: that cannot be called
+    /// refused.
+    fn stop_halfway(&self, error: Error) -> Error {
+        match error {
+            Error::Full { file, .. } => {
+                let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
+                self.stop(Error::at("write the rest of a batch to", &file, full))
+            }
+            stopped => stopped,
+        }
     }
 
     /// Checks that the records can go on the log, and returns the term of the entry before the first.

@@ -195,6 +195,22 @@ fn no_room_in_place() {
     disk.inject(Operation::Write, 1, FaultKind::Fails(full));
     let error = push(&log, &mut twin, 2, 1000).unwrap_err();
     assert!(!error.is_full() && log.failure().is_some(), "{error}");
+
+    // One of the batch is in place, and beginning the segment for the other finds no room: after the write in place and
+    // the note of its sync. A file system that does so keeps nothing free for files that are filled.
+    let disk = FaultBackend::new();
+    let log = open(&disk);
+    push(&log, &mut Content::default(), 1, 10).unwrap();
+    log.prepare().unwrap();
+    disk.inject(Operation::Write, 2, FaultKind::Fails(full));
+    let error = log
+        .append(&[record(2, 1, 10), record(3, 1, 61_392)])
+        .unwrap_err();
+    assert!(!error.is_full(), "{error}");
+    assert_eq!(log.failure().unwrap().to_string(), error.to_string());
+    drop(log);
+    disk.crash(|_| false);
+    assert!((1..=2).contains(&open(&disk).last_index()));
 }
 
 /// While a sync is on its way, entries are read and appended; what came after its beginning is not promised by it.
