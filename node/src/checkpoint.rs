@@ -214,9 +214,16 @@ fn checkpoint(
     if done <= store.mark.done() {
         return Ok(store.mark.done());
     }
-    store.mark.begin(applied)?;
-    for database in databases {
-        match database.checkpoint() {
+    // Engines run ahead: what they copy may be of later entries than were applied when this was asked for. The mark has to
+    // cover all of it, because it is what the pages' log indexes and the end of a snapshot go by.
+    let plan: Vec<_> = databases
+        .iter()
+        .map(|database| (database, database.committed_through()))
+        .collect();
+    let newest = plan.iter().map(|(_, committed)| committed.index).max();
+    store.mark.begin(newest.unwrap_or(0).max(applied))?;
+    for (database, committed) in plan {
+        match database.checkpoint(committed.frame) {
             Ok(Some(needed)) => done = done.min(needed.saturating_sub(1)),
             Ok(None) => {}
             // It was closed under our hands, or someone was in the way: its pages stay in the log for now.
@@ -224,7 +231,7 @@ fn checkpoint(
             Err(error) => return Err(error.into()),
         }
         if database.sql.view().frame_count() > MANY_FRAMES {
-            start_over(database);
+            start_over(store, database)?;
         }
     }
     store.sync_pages()?;
@@ -233,22 +240,24 @@ fn checkpoint(
 }
 
 /// Starts a database's log view over if that can be had now. If not, the next checkpoint tries again.
-fn start_over(database: &LeaderDatabase) {
+fn start_over(store: &Store, database: &LeaderDatabase) -> Result<(), Error> {
     let (granted, turn) = std::sync::mpsc::channel();
     let _ticket = database.sql.line().join(move |turn| {
         // If the wait is over, the turn comes back in the error and is passed on.
         let _ = granted.send(turn);
     });
     let Ok(turn) = turn.recv_timeout(START_OVER_PATIENCE) else {
-        return;
+        return Ok(());
     };
     let deadline = Instant::now() + START_OVER_PATIENCE;
     while !database.is_settled() {
         if Instant::now() > deadline {
-            return;
+            return Ok(());
         }
         std::thread::sleep(SETTLE_PAUSE);
     }
+    // All that was committed meanwhile goes into the file as well.
+    store.mark.begin(database.committed_through().index)?;
     match database.start_over(&turn) {
         Ok(true) => tracing::debug!(database = %database.name, "the log view was started over"),
         Ok(false) => tracing::debug!(database = %database.name, "a reader keeps the log view"),
@@ -256,6 +265,7 @@ fn start_over(database: &LeaderDatabase) {
             tracing::warn!(database = %database.name, %error, "the log view was not started over")
         }
     }
+    Ok(())
 }
 
 impl Store {
@@ -445,6 +455,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::leading::Committed;
     use crate::options::Options;
 
     const PAGE: u32 = 4096;
@@ -617,5 +628,40 @@ mod tests {
             }
             model.run(&Step::Redo);
         }
+    }
+
+    /// Runs a statement as a session does, and says that entry `index` commits it.
+    fn write(database: &LeaderDatabase, sql: &str, index: Index) {
+        let mut session = database.sql.connect().unwrap();
+        let mut statement = session.prepare(sql).unwrap().unwrap();
+        session.take_turn(database.sql.line().try_take().unwrap());
+        while session.step(&mut statement).unwrap() == ferrolite_sql::Step::Row {}
+        drop(statement);
+        session.settle(|transaction| {
+            let last = Committed {
+                frame: transaction.last_frame,
+                index,
+            };
+            database.committed(transaction.number, last, index, transaction.db_size);
+        });
+    }
+
+    /// A page never counts as older than it is, also when a leader's engine is ahead of what the checkpoint was asked
+    /// for: a node that is sent "all pages since" would miss it.
+    #[test]
+    fn the_mark_covers_what_the_engine_copies() {
+        let directory = tempfile::tempdir().unwrap();
+        let (store, _) = Store::open(directory.path(), 1, &Options::default()).unwrap();
+        let engine = store.open_engine("a").unwrap();
+        let database = Arc::new(LeaderDatabase::new("a".to_owned(), engine));
+        write(&database, "CREATE TABLE t(x)", 5);
+        write(&database, "INSERT INTO t VALUES (randomblob(20000))", 9);
+        checkpoint(&store, &[database], 5, None).unwrap();
+        assert!(store.mark.done() <= 5);
+        assert_eq!(store.mark.target(), 9);
+        let file = store.file("a").unwrap();
+        let newest = file.pages().unwrap();
+        assert!(newest >= 6, "the second transaction is not in the file");
+        assert!(file.page_sum(newest).unwrap().unwrap().index >= 9);
     }
 }

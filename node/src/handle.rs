@@ -5,17 +5,18 @@
 //! databases). An answer comes back through a one-shot channel; when the replica is gone, the channel is
 //! dropped, and that is an answer as well.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
 use bytes::Bytes;
-use ferrolite_consensus::{Change, Configuration, Message, NodeId, Role};
-use ferrolite_wal::view::StagedTransaction;
+use ferrolite_consensus::{Change, Configuration, Index, Message, NodeId, Role};
+use ferrolite_wal::view::{TakenTransaction, ViewError};
 use tokio::sync::{oneshot, watch};
 
 use crate::error::Error;
 use crate::leading::{LeaderDatabase, OpenRefusal, Registry};
-use crate::pages::{self, Encoded};
+use crate::pages::{Encoded, Encoder};
 use crate::scrub::PageMessage;
 use crate::store::Store;
 
@@ -42,12 +43,27 @@ pub(crate) struct Status {
     pub(crate) halted: Option<String>,
 }
 
-/// A transaction on its way into the log.
+/// A transaction, or the next entries of a large one, on its way into the log.
 #[derive(Debug)]
 pub(crate) struct Submission {
     pub(crate) database: Arc<LeaderDatabase>,
-    pub(crate) number: u64,
     pub(crate) encoded: Encoded,
+    pub(crate) then: Then,
+}
+
+/// What comes after some entries of a transaction.
+#[derive(Debug)]
+pub(crate) enum Then {
+    /// More of it. Answered once these are committed, with the log index of the first.
+    More(oneshot::Sender<Index>),
+    /// Nothing: with these the transaction commits.
+    Commit {
+        number: u64,
+        last_frame: u64,
+        db_size: u32,
+        /// The log index that the transaction began with, where that is not the first of these.
+        began: Option<Index>,
+    },
 }
 
 /// One part of an import on its way into the log.
@@ -58,6 +74,24 @@ pub(crate) struct ImportPart {
     pub(crate) last: bool,
     /// Answered once the part is committed; for the last part, once the database can be opened.
     pub(crate) done: oneshot::Sender<Result<(), Error>>,
+}
+
+/// So many parts of a large transaction, of about a MiB each, go into the log together, and so many times that may wait for
+/// a quorum: that is what a transaction of any size takes of the node's memory.
+const PARTS_AT_ONCE: usize = 4;
+const BATCHES_UNDER_WAY: usize = 2;
+
+/// Waits until the oldest of these is committed.
+fn wait_for_first(
+    under_way: &mut VecDeque<oneshot::Receiver<Index>>,
+) -> Result<Option<Index>, Error> {
+    match under_way.pop_front() {
+        Some(wait) => wait
+            .blocking_recv()
+            .map(Some)
+            .map_err(|_| Error::LeadershipLost),
+        None => Ok(None),
+    }
 }
 
 /// What happens to the replica.
@@ -140,24 +174,58 @@ impl Handle {
         self.ask(|answer| Event::Transfer(to, answer)).await
     }
 
-    /// Puts a transaction on its way. The caller has the writer's turn, so that numbers and the log agree.
-    pub(crate) fn submit(&self, database: &Arc<LeaderDatabase>, transaction: &StagedTransaction) {
-        let number = transaction.number;
-        match pages::encode(&database.name, self.store.next_transaction(), transaction) {
-            Ok(encoded) => {
-                let database = Arc::clone(database);
-                self.send(Event::Submit(Submission {
-                    database,
-                    number,
-                    encoded,
-                }));
-            }
-            Err(error) => {
-                // The engine has committed what cannot be written down: the same as if it had failed.
-                database.commits.refuse_from(number);
-                self.send(Event::EngineFailed(error.to_string()));
+    /// Puts a transaction on its way. The caller has the writer's turn, so that numbers and the log agree. Blocks, for
+    /// a large transaction, until a quorum has most of it.
+    pub(crate) fn submit(&self, database: &Arc<LeaderDatabase>, transaction: &TakenTransaction) {
+        if let Err(error) = self.try_submit(database, transaction) {
+            // The engine has committed what is not in the log, and never will be: the same as if it had failed.
+            database.commits.refuse_from(transaction.number);
+            self.send(Event::EngineFailed(error.to_string()));
+        }
+    }
+
+    fn try_submit(
+        &self,
+        database: &Arc<LeaderDatabase>,
+        transaction: &TakenTransaction,
+    ) -> Result<(), Error> {
+        let id = self.store.next_transaction();
+        let mut encoder = Encoder::new(&database.name, transaction.page_size, id)?;
+        let mut under_way = VecDeque::new();
+        let mut began = None;
+        for page in database.sql.view().pages_of(transaction) {
+            let page = page.map_err(|error| match error {
+                ViewError::Closed => Error::LeadershipLost,
+                other => Error::io("reading back a transaction", std::io::Error::other(other)),
+            })?;
+            let Some(encoded) = encoder.push(&page, PARTS_AT_ONCE)? else {
+                continue;
+            };
+            let (committed, wait) = oneshot::channel();
+            self.send(Event::Submit(Submission {
+                database: Arc::clone(database),
+                encoded,
+                then: Then::More(committed),
+            }));
+            under_way.push_back(wait);
+            if under_way.len() >= BATCHES_UNDER_WAY {
+                began = began.or(wait_for_first(&mut under_way)?);
             }
         }
+        while !under_way.is_empty() {
+            began = began.or(wait_for_first(&mut under_way)?);
+        }
+        self.send(Event::Submit(Submission {
+            database: Arc::clone(database),
+            encoded: encoder.finish(transaction.db_size),
+            then: Then::Commit {
+                number: transaction.number,
+                last_frame: transaction.last_frame,
+                db_size: transaction.db_size,
+                began,
+            },
+        }));
+        Ok(())
     }
 
     /// Opens the database `name` on the leader. Blocks on the disk.

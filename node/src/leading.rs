@@ -167,15 +167,29 @@ struct Pending {
     first_index: u64,
 }
 
+/// How far the engine's frames are committed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Committed {
+    /// The last frame of the last transaction.
+    pub(crate) frame: u64,
+    /// The log entry that commits it.
+    pub(crate) index: u64,
+}
+
+#[derive(Debug, Default)]
+struct Unwritten {
+    committed: Committed,
+    pending: VecDeque<Pending>,
+}
+
 /// A database that is open on the leader; see the [module](self).
 #[derive(Debug)]
 pub(crate) struct LeaderDatabase {
     pub(crate) name: String,
     pub(crate) sql: Arc<Database>,
     pub(crate) commits: CommitLine,
-    committed_frame: AtomicU64,
     pages: AtomicU64,
-    unwritten: Mutex<VecDeque<Pending>>,
+    unwritten: Mutex<Unwritten>,
     closed: watch::Sender<bool>,
 }
 
@@ -185,7 +199,6 @@ impl LeaderDatabase {
             name,
             sql,
             commits: CommitLine::default(),
-            committed_frame: AtomicU64::new(0),
             pages: AtomicU64::new(0),
             unwritten: Mutex::default(),
             closed: watch::Sender::new(false),
@@ -197,16 +210,24 @@ impl LeaderDatabase {
         self.sql.view().commits()
     }
 
-    /// Says that transaction `number`, which ends with frame `last_frame` and begins in log entry
+    /// Says that transaction `number`, which ends with the frame and the log entry of `last` and begins in log entry
     /// `first_index`, is committed.
-    pub(crate) fn committed(&self, number: u64, last_frame: u64, first_index: u64, pages: u32) {
+    pub(crate) fn committed(&self, number: u64, last: Committed, first_index: u64, pages: u32) {
         self.pages.store(u64::from(pages), Ordering::Release);
-        self.unwritten().push_back(Pending {
-            last_frame,
-            first_index,
-        });
-        self.committed_frame.store(last_frame, Ordering::Release);
+        {
+            let mut unwritten = self.unwritten();
+            unwritten.committed = last;
+            unwritten.pending.push_back(Pending {
+                last_frame: last.frame,
+                first_index,
+            });
+        }
         self.commits.advance(number);
+    }
+
+    /// How far the frames are committed now.
+    pub(crate) fn committed_through(&self) -> Committed {
+        self.unwritten().committed
     }
 
     /// Pages of the database after the last committed transaction; 0 if there was none since it was opened.
@@ -214,7 +235,7 @@ impl LeaderDatabase {
         self.pages.load(Ordering::Acquire)
     }
 
-    fn unwritten(&self) -> MutexGuard<'_, VecDeque<Pending>> {
+    fn unwritten(&self) -> MutexGuard<'_, Unwritten> {
         self.unwritten
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -225,20 +246,18 @@ impl LeaderDatabase {
         self.commits.is_reached(self.observable())
     }
 
-    /// Copies committed frames into the database file. Returns the first log index that is still needed
-    /// because its pages are not all there, if there is one.
-    pub(crate) fn checkpoint(&self) -> Result<Option<u64>, ferrolite_sql::Error> {
-        let done = self
-            .sql
-            .checkpoint(self.committed_frame.load(Ordering::Acquire))?;
-        let mut unwritten = self.unwritten();
-        while unwritten
+    /// Copies frames up to `frame`, all of them committed, into the database file. Returns the first log index that is
+    /// still needed because its pages are not all there, if there is one.
+    pub(crate) fn checkpoint(&self, frame: u64) -> Result<Option<u64>, ferrolite_sql::Error> {
+        let done = self.sql.checkpoint(frame)?;
+        let pending = &mut self.unwritten().pending;
+        while pending
             .front()
             .is_some_and(|pending| pending.last_frame <= done)
         {
-            unwritten.pop_front();
+            pending.pop_front();
         }
-        Ok(unwritten.front().map(|pending| pending.first_index))
+        Ok(pending.front().map(|pending| pending.first_index))
     }
 
     /// Starts the log view over, if nobody reads from it. The caller has the writer's turn, and
@@ -249,8 +268,9 @@ impl LeaderDatabase {
     ) -> Result<bool, ferrolite_sql::Error> {
         let over = self.sql.start_over(turn)?;
         if over {
-            self.unwritten().clear();
-            self.committed_frame.store(0, Ordering::Release);
+            let mut unwritten = self.unwritten();
+            unwritten.pending.clear();
+            unwritten.committed.frame = 0;
         }
         Ok(over)
     }

@@ -9,7 +9,7 @@ use ferrolite_pager::PageFile;
 use ferrolite_wal::Log;
 pub(crate) use ferrolite_wal::frames::Placed;
 use ferrolite_wal::frames::{self, PartWriter, TransactionId};
-use ferrolite_wal::view::{FramePlace, PageSource, StagedTransaction};
+use ferrolite_wal::view::{FramePlace, PageSource, StagedPage};
 
 use crate::error::Error;
 
@@ -83,34 +83,57 @@ impl TransactionIds {
     }
 }
 
-/// A transaction, encoded: the payloads of its entries, and where each frame went.
-#[derive(Debug)]
+/// A transaction, or some of a large one, encoded: the payloads of its entries, and where each frame went.
+#[derive(Debug, Default)]
 pub(crate) struct Encoded {
+    /// Number of the first of these parts.
+    pub(crate) first_part: u32,
     pub(crate) payloads: Vec<Bytes>,
     pub(crate) placed: Vec<(u64, Placed)>,
-    pub(crate) last_frame: u64,
-    pub(crate) db_size: u32,
 }
 
-/// Encodes what the engine staged.
-pub(crate) fn encode(
-    name: &str,
-    id: TransactionId,
-    transaction: &StagedTransaction,
-) -> Result<Encoded, Error> {
-    let mut writer = PartWriter::new(name, transaction.page_size, id)?;
-    let mut payloads = Vec::new();
-    let mut placed = Vec::with_capacity(transaction.pages.len());
-    for page in &transaction.pages {
-        let (place, full) = writer.push(page.page_no, &page.image)?;
-        payloads.extend(full);
-        placed.push((page.frame, place));
+/// Turns the pages of a transaction into entries, some of them at a time.
+pub(crate) struct Encoder {
+    writer: PartWriter,
+    /// What was not handed out yet.
+    ready: Encoded,
+}
+
+impl Encoder {
+    pub(crate) fn new(name: &str, page_size: u32, id: TransactionId) -> Result<Self, Error> {
+        Ok(Self {
+            writer: PartWriter::new(name, page_size, id)?,
+            ready: Encoded::default(),
+        })
     }
-    payloads.push(writer.finish(transaction.db_size));
-    Ok(Encoded {
-        payloads,
-        placed,
-        last_frame: transaction.last_frame,
-        db_size: transaction.db_size,
-    })
+
+    /// Adds a page. Once there are `parts_at_once` whole parts, they are handed out.
+    pub(crate) fn push(
+        &mut self,
+        page: &StagedPage,
+        parts_at_once: usize,
+    ) -> Result<Option<Encoded>, Error> {
+        let (place, full) = self.writer.push(page.page_no, &page.image)?;
+        self.ready.placed.push((page.frame, place));
+        self.ready.payloads.extend(full);
+        if self.ready.payloads.len() < parts_at_once {
+            return Ok(None);
+        }
+        let count = u32::try_from(self.ready.payloads.len()).unwrap_or(u32::MAX);
+        let next_part = self.ready.first_part.saturating_add(count);
+        let mut handed_out = std::mem::take(&mut self.ready);
+        // The last page may be in the part that has just been begun.
+        let is_out = |(_, place): &(u64, Placed)| place.part < next_part;
+        let (out, kept) = handed_out.placed.into_iter().partition(is_out);
+        handed_out.placed = out;
+        self.ready.placed = kept;
+        self.ready.first_part = next_part;
+        Ok(Some(handed_out))
+    }
+
+    /// The rest, which commits.
+    pub(crate) fn finish(mut self, db_size: u32) -> Encoded {
+        self.ready.payloads.push(self.writer.finish(db_size));
+        self.ready
+    }
 }

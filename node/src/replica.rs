@@ -37,7 +37,7 @@ use tokio::sync::{oneshot, watch};
 use self::changes::{PendingChange, WantedTransfer};
 use crate::checkpoint::{Job, OpenTransactions};
 use crate::error::Error;
-use crate::handle::Status;
+use crate::handle::{Status, Then};
 use crate::leading::{LeaderDatabase, Registry};
 use crate::log_writer::Work;
 use crate::options::Options;
@@ -78,10 +78,9 @@ enum Phase {
 enum Proposed {
     Transaction {
         database: Arc<LeaderDatabase>,
-        number: u64,
-        last_frame: u64,
-        db_size: u32,
+        first_part: u32,
         placed: Vec<(u64, Placed)>,
+        then: Then,
     },
     Import {
         name: String,
@@ -102,6 +101,7 @@ struct Pending {
 struct Unbound {
     last_index: Index,
     first_index: Index,
+    first_part: u32,
     database: Arc<LeaderDatabase>,
     placed: Vec<(u64, Placed)>,
 }

@@ -231,6 +231,8 @@ impl Snapshots {
         }
         let install = Install::pending(&self.store)?.ok_or(Error::Stopped)?;
         install.put_in_place(&self.store)?;
+        // What this node was sending is of files that are no more.
+        self.sending.clear();
         Ok(ChunkWritten::Ready {
             id,
             next,

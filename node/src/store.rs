@@ -5,6 +5,7 @@
 //! DIR/log/        the log's segments
 //! DIR/databases/  one ordinary SQLite file a database
 //! DIR/incoming/   a snapshot that is being received
+//! DIR/spill/      pages of transactions under way, of files that have no names any more
 //! DIR/imports/    databases that clients are importing; worth nothing after a crash
 //! ```
 //!
@@ -27,7 +28,7 @@ use ferrolite_consensus::{
 };
 use ferrolite_pager::{CheckpointMark, PageFile};
 use ferrolite_sql::Database;
-use ferrolite_wal::backend::DirBackend;
+use ferrolite_wal::backend::{Backend, BackendFile, DirBackend};
 use ferrolite_wal::frames::TransactionId;
 use ferrolite_wal::slot::{SlotFile, SlotKind};
 use ferrolite_wal::view::WalView;
@@ -52,6 +53,9 @@ pub(crate) const HARD_STATE: SlotKind = SlotKind {
 };
 /// Where in the data directory the log is.
 pub(crate) const LOG_DIRECTORY: &str = "log";
+const SPILL_DIRECTORY: &str = "spill";
+/// Pages that are not in the log yet take so much memory for each database; what is more is spilled.
+const VIEW_MEMORY_BYTES: u64 = 16 << 20;
 /// How much of the log is read at once when it is scanned.
 const SCAN_BYTES: usize = 4 << 20;
 
@@ -64,6 +68,8 @@ pub(crate) struct Store {
     pub(crate) incoming: PathBuf,
     imports: PathBuf,
     next_import: AtomicU64,
+    /// Where large transactions go that do not fit into memory.
+    spill: DirBackend,
     pub(crate) page_size: u32,
     pub(crate) room: Room,
     incarnation: u64,
@@ -134,6 +140,8 @@ impl Store {
         let incoming = directory.join("incoming");
         std::fs::create_dir_all(&databases)
             .map_err(|error| Error::io(format!("creating {}", databases.display()), error))?;
+        empty_directory(directory.join(SPILL_DIRECTORY))?;
+        let spill = root.subdirectory(SPILL_DIRECTORY)?;
         let store = Self {
             log: Arc::new(log),
             mark,
@@ -141,6 +149,7 @@ impl Store {
             incoming,
             imports: empty_directory(directory.join("imports"))?,
             next_import: AtomicU64::new(0),
+            spill,
             page_size: options.page_size,
             room: Room::new(directory.to_owned(), options.reserve_bytes),
             incarnation,
@@ -436,6 +445,7 @@ impl Store {
 
     /// Opens the files anew, because a snapshot has replaced them; they make sense once they hold everything up to `newest`.
     pub(crate) fn files_replaced(&self, newest: u64) -> Result<(), Error> {
+        drop(self.take_unsynced());
         self.files
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
@@ -515,12 +525,22 @@ impl Store {
         Ok(found)
     }
 
+    /// A file for what does not fit into memory. It has no name, so that nothing is left of it.
+    fn spill_file(&self) -> Result<Arc<dyn BackendFile>, Error> {
+        let name = self.next_import.fetch_add(1, Ordering::Relaxed).to_string();
+        let unable = |error| Error::io("making a file for large transactions", error);
+        let file = self.spill.open(&name, true).map_err(unable)?;
+        self.spill.remove(&name).map_err(unable)?;
+        Ok(file)
+    }
+
     /// Opens the SQL engine on the database `name`, whose file holds everything committed.
     pub(crate) fn open_engine(&self, name: &str) -> Result<Arc<Database>, ferrolite_sql::Error> {
         let unable = |error: Error| ferrolite_sql::Error::io(&error.to_string());
         let file = self.file(name).map_err(unable)?;
         let source = LogPages::new(Arc::clone(&self.log), Arc::clone(&file), self.page_size);
-        let view = WalView::new(self.page_size, self.max_transaction_bytes, Box::new(source));
+        let view = WalView::new(self.page_size, self.max_transaction_bytes, Box::new(source))
+            .with_spill(self.spill_file().map_err(unable)?, VIEW_MEMORY_BYTES);
         let path = self
             .databases
             .join(ferrolite_pager::file_name(name).map_err(|e| unable(e.into()))?);

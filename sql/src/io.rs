@@ -70,6 +70,7 @@ fn from_io(error: &std::io::Error, what: &'static str) -> LimboError {
 fn from_view(error: &ViewError) -> LimboError {
     match error {
         ViewError::Closed => failure(ErrorKind::NotConnected, "the database was closed"),
+        ViewError::Spill(error) => failure(error.kind(), "no room for a large transaction"),
         ViewError::TooLarge { .. } => failure(ErrorKind::FileTooLarge, "transaction too large"),
         ViewError::Read(error) => from_io(error, "read of a page from the log"),
         _ => failure(ErrorKind::InvalidInput, "write to the log"),

@@ -14,7 +14,7 @@
 //! 2. With the [`Turn`] it [steps](Session::step). The engine commits into the view and goes on; nothing
 //!    is durable yet, and nobody was told.
 //! 3. [`Session::settle`] hands out the
-//!    [transaction's pages](ferrolite_wal::view::StagedTransaction). The caller puts them into the log,
+//!    [transaction's pages](ferrolite_wal::view::TakenTransaction). The caller puts them into the log,
 //!    in this order, and answers its client when a quorum has them.
 //!
 //! # What replicates
@@ -47,7 +47,7 @@
 //!     let mut statement = session.prepare(sql)?.ok_or("no statement")?;
 //!     session.take_turn(database.line().try_take().ok_or("somebody else writes")?);
 //!     assert_eq!(session.step(&mut statement)?, Step::Done);
-//!     session.settle(|transaction| println!("{} pages to replicate", transaction.pages.len()));
+//!     session.settle(|transaction| println!("{} pages to replicate", transaction.pages));
 //! }
 //! let mut statement = session.prepare("SELECT count(*) FROM t")?.ok_or("no statement")?;
 //! assert_eq!(session.step(&mut statement)?, Step::Row);

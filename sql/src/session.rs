@@ -10,7 +10,7 @@ use std::fmt;
 use std::num::NonZero;
 use std::sync::Arc;
 
-use ferrolite_wal::view::StagedTransaction;
+use ferrolite_wal::view::TakenTransaction;
 use limbo_core::{Connection, LimboError, MAIN_DB_ID, StepResult};
 
 use crate::database::Database;
@@ -166,12 +166,12 @@ impl Session {
 
     /// To be called whenever a statement has ended, well or badly. When no transaction is open any
     /// more, `submit` gets what the last one committed, if it changed anything, and the turn goes on.
-    pub fn settle(&mut self, submit: impl FnOnce(StagedTransaction)) {
+    pub fn settle(&mut self, submit: impl FnOnce(TakenTransaction)) {
         if self.in_transaction() {
             return;
         }
         if let Some(turn) = self.turn.take() {
-            if let Some(transaction) = self.database.view().take_transaction() {
+            if let Some(transaction) = self.database.view().take() {
                 submit(transaction);
             }
             drop(turn);

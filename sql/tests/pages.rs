@@ -16,7 +16,7 @@ use bytes::Bytes;
 use ferrolite_pager::PageFile;
 use ferrolite_sql::error::code;
 use ferrolite_sql::{Database, Error, Session, Step, ValueRef};
-use ferrolite_wal::view::{FramePlace, PageSource, StagedTransaction, WalView};
+use ferrolite_wal::view::{FramePlace, PageSource, TakenTransaction, WalView};
 
 const PAGE: u32 = 4096;
 
@@ -73,10 +73,12 @@ impl Pair {
     }
 
     /// What the node does with a transaction: into the log, bound in the view, to the follower's file.
-    fn replicate(&mut self, transaction: &StagedTransaction) {
+    fn replicate(&mut self, transaction: &TakenTransaction) {
         self.index += 1;
         let mut places = Vec::new();
-        for (nth, page) in transaction.pages.iter().enumerate() {
+        let view = Arc::clone(self.database.view());
+        for (nth, page) in view.pages_of(transaction).enumerate() {
+            let page = page.unwrap();
             let place = FramePlace {
                 index: self.index,
                 offset: nth as u32,
@@ -96,7 +98,7 @@ impl Pair {
             .truncate(u64::from(transaction.db_size) * u64::from(PAGE))
             .unwrap();
         self.database.view().bind(places);
-        self.pages += transaction.pages.len();
+        self.pages += transaction.pages as usize;
     }
 
     fn run(&mut self, session: &mut Session, sql: &str) -> Result<Vec<Vec<String>>, Error> {

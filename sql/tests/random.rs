@@ -128,7 +128,7 @@ fn run(
     database: &Arc<Database>,
     session: &mut Session,
     sql: &str,
-    commit: &mut impl FnMut(&ferrolite_wal::view::StagedTransaction),
+    commit: &mut impl FnMut(&ferrolite_wal::view::TakenTransaction),
 ) -> Result<(), Error> {
     let mut statement = session.prepare(sql)?.expect("a statement");
     if statement.needs_turn() && !session.has_turn() {
@@ -157,10 +157,11 @@ proptest! {
         let (database, log) = open(&dir.path().join("leader"));
         let follower = PageFile::open(&dir.path().join("follower")).unwrap();
         let mut index = 0;
-        let mut commit = |transaction: &ferrolite_wal::view::StagedTransaction| {
+        let mut commit = |transaction: &ferrolite_wal::view::TakenTransaction| {
             index += 1;
             let mut places = Vec::new();
-            for (nth, page) in transaction.pages.iter().enumerate() {
+            for (nth, page) in database.view().pages_of(transaction).enumerate() {
+                let page = page.unwrap();
                 let place = FramePlace { index, offset: nth as u32, len: PAGE, encoding: 0 };
                 log.pages.lock().unwrap().insert((index, place.offset), page.image.clone());
                 places.push((page.frame, place));

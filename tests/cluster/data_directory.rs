@@ -157,7 +157,7 @@ async fn of_a_newer_format_or_damaged() {
         let name = path.file_name().unwrap().to_str().unwrap().to_owned();
         fs::write(&path, &newer).unwrap();
         let said = refused(&mut serve(1, "127.0.0.1:0", &directory)).await;
-        assert_says(&said, &[&name, "version 2"]);
+        assert_says(&said, &[&name, "is newer than this program"]);
         assert_eq!(fs::read(&path).unwrap(), newer, "{name} was written to");
         if good.len() == SLOT_FILE_BYTES && !name.starts_with("log.") {
             fs::write(&path, vec![0xa5; SLOT_FILE_BYTES]).unwrap();

@@ -274,6 +274,27 @@ async fn an_import_follows_the_leader() {
 }
 
 /// A server that exports three pages of 512 bytes, and breaks off before page `ends_before`.
+/// A sound database of three pages: the schema, which is empty, and two free ones.
+fn shop() -> Vec<[u8; 512]> {
+    let mut pages = vec![[0; 512]; 3];
+    let mut put = |page: usize, at: usize, bytes: &[u8]| {
+        pages[page][at..at + bytes.len()].copy_from_slice(bytes);
+    };
+    put(0, 0, b"SQLite format 3\0");
+    put(0, 16, &[2, 0, 1, 1, 0, 64, 32, 32]);
+    // Change counter, pages, the first page of the free list and its length.
+    put(0, 24, &[0, 0, 0, 1, 0, 0, 0, 3, 0, 0, 0, 2, 0, 0, 0, 2]);
+    // Schema format 4, text in UTF-8, and the change counter for which the number of pages holds.
+    put(0, 47, &[4]);
+    put(0, 59, &[1]);
+    put(0, 95, &[1]);
+    // A leaf of a table without cells, whose content begins at the page's end.
+    put(0, 100, &[13, 0, 0, 0, 0, 2, 0]);
+    // The free list: no further trunk, one leaf, page 3.
+    put(1, 4, &[0, 0, 0, 1, 0, 0, 0, 3]);
+    pages
+}
+
 async fn exporter(ends_before: u64) -> Server {
     Server::start(&Leadership::default(), move |_, request| match request {
         Request::Databases => {
@@ -290,7 +311,7 @@ async fn exporter(ends_before: u64) -> Server {
                     total_pages: 3,
                     first_page: number,
                     more: number < 3,
-                    pages: vec![u8::try_from(number).unwrap(); 512].into(),
+                    pages: shop()[usize::try_from(number).unwrap() - 1].to_vec().into(),
                 })
             };
             let mut acts: Vec<Act> = (1..=3)
@@ -334,10 +355,7 @@ async fn an_export_is_whole_or_not_there() {
     export::run(export_args(&whole, "shop", &file, false))
         .await
         .unwrap();
-    let expected: Vec<u8> = [1u8, 2, 3]
-        .into_iter()
-        .flat_map(|byte| [byte; 512])
-        .collect();
+    let expected = shop().concat();
     assert_eq!(std::fs::read(&file).unwrap(), expected);
     assert!(
         export::run(export_args(&whole, "shop", &file, false))

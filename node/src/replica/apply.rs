@@ -11,7 +11,8 @@ use ferrolite_wal::view::FramePlace;
 use super::{Answer, Pending, Phase, Proposed, Replica, Unbound, reply};
 use crate::checkpoint::Job;
 use crate::error::Error;
-use crate::handle::{ImportPart, Submission};
+use crate::handle::{ImportPart, Submission, Then};
+use crate::leading::Committed;
 use crate::log_writer::Work;
 use crate::membership;
 use crate::pages::{Encoded, Placed};
@@ -162,35 +163,38 @@ impl Replica {
     pub(super) fn submit(&mut self, now: u64, submission: Submission) {
         let Submission {
             database,
-            number,
             encoded,
+            then,
         } = submission;
-        let Encoded {
-            payloads,
-            placed,
-            last_frame,
-            db_size,
-        } = encoded;
         if database.sql.is_closed() {
-            database.commits.refuse_from(number);
+            // Who waits for more learns it from the dropped sender.
+            if let Then::Commit { number, .. } = then {
+                database.commits.refuse_from(number);
+            }
             return;
         }
+        let Encoded {
+            first_part,
+            payloads,
+            placed,
+        } = encoded;
         match self.raft.propose(now, payloads) {
             Ok(range) => self.pending.push_back(Pending {
                 first_index: range.first,
                 last_index: range.last,
                 what: Proposed::Transaction {
                     database,
-                    number,
-                    last_frame,
-                    db_size,
+                    first_part,
                     placed,
+                    then,
                 },
             }),
             Err(refusal) => {
                 // The engine has committed what the log does not take: everything it has is to be forgotten.
                 tracing::warn!(%refusal, database = %database.name, "a transaction cannot be proposed; the databases are closed");
-                database.commits.refuse_from(number);
+                if let Then::Commit { number, .. } = then {
+                    database.commits.refuse_from(number);
+                }
                 self.stop_serving();
             }
         }
@@ -236,15 +240,31 @@ impl Replica {
             match what {
                 Proposed::Transaction {
                     database,
-                    number,
-                    last_frame,
-                    db_size,
+                    first_part,
                     placed,
+                    then,
                 } => {
-                    database.committed(number, last_frame, first_index, db_size);
+                    match then {
+                        // If nobody waits any more, the rest does not come.
+                        Then::More(committed) => drop(committed.send(first_index)),
+                        Then::Commit {
+                            number,
+                            last_frame,
+                            db_size,
+                            began,
+                        } => {
+                            let last = Committed {
+                                frame: last_frame,
+                                index: last_index,
+                            };
+                            let began = began.unwrap_or(first_index);
+                            database.committed(number, last, began, db_size);
+                        }
+                    }
                     self.unbound.push_back(Unbound {
                         first_index,
                         last_index,
+                        first_part,
                         database,
                         placed,
                     });
@@ -324,7 +344,8 @@ impl Replica {
                 return;
             };
             let place = |placed: Placed| FramePlace {
-                index: unbound.first_index + u64::from(placed.part),
+                index: unbound.first_index
+                    + u64::from(placed.part.saturating_sub(unbound.first_part)),
                 offset: placed.offset,
                 len: placed.len,
                 encoding: placed.encoding,

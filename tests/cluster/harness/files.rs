@@ -64,16 +64,16 @@ pub fn create(path: &Path, statements: &[&str]) {
         session.take_turn(database.line().try_take().unwrap());
         while session.step(&mut statement).unwrap() == Step::Row {}
         drop(statement);
-        session.settle(|transaction| committed.push(transaction));
+        session.settle(|transaction| {
+            let pages: Result<Vec<_>, _> = database.view().pages_of(&transaction).collect();
+            committed.push((transaction.db_size, pages.unwrap()));
+        });
     }
     drop(session);
     database.close();
-    for transaction in committed {
-        let pages = transaction
-            .pages
-            .iter()
-            .map(|page| (page.page_no, page.image.as_ref()));
-        ferrolite_pager::write_transaction(&file, PAGE_BYTES, pages, transaction.db_size).unwrap();
+    for (db_size, pages) in committed {
+        let pages = pages.iter().map(|page| (page.page_no, page.image.as_ref()));
+        ferrolite_pager::write_transaction(&file, PAGE_BYTES, pages, db_size).unwrap();
     }
     file.sync().unwrap();
 }
