@@ -1,10 +1,12 @@
 //! `ferrolite inspect` and `ferrolite verify`: the data directory of a node that does not run.
 
+use std::io::{self, ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
 use ferrolite_cli::progress::bytes;
+use ferrolite_cli::render::{Format, Mode};
 use ferrolite_cli::report::{Report, ReportFormat};
 use ferrolite_node::inspection::{self, Inspection, Verified};
 use serde_json::{Value as Json, json};
@@ -43,52 +45,81 @@ pub(crate) struct VerifyArgs {
 }
 
 pub(crate) fn inspect(args: &InspectArgs) -> ExitCode {
-    let said = inspection::inspect(&args.directory).map_err(|error| error.to_string());
-    let said = said.and_then(|found| match args.format {
-        ReportFormat::Table => describe(&found),
-        ReportFormat::Json => {
-            println!("{:#}", to_json(&found));
-            Ok(())
-        }
-    });
-    match said {
-        Ok(()) => ExitCode::SUCCESS,
+    let found = match inspection::inspect(&args.directory) {
+        Ok(found) => found,
         Err(error) => {
             eprintln!("ferrolite inspect: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let out = &mut io::stdout().lock();
+    let said = match args.format {
+        ReportFormat::Table => describe(&found, out),
+        ReportFormat::Json => writeln!(out, "{:#}", to_json(&found)),
+    };
+    after_saying(
+        "inspect",
+        said.and_then(|()| out.flush()),
+        ExitCode::SUCCESS,
+    )
+}
+
+/// The exit status of a command, once it has said what it had to say to whoever is still there to read it.
+fn after_saying(command: &str, said: io::Result<()>, status: ExitCode) -> ExitCode {
+    match said {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            eprintln!("ferrolite {command}: writing to standard output: {error}");
             ExitCode::FAILURE
         }
+        _ => status,
     }
 }
 
-fn describe(found: &Inspection) -> Result<(), String> {
+fn write_table(table: &Report, out: &mut dyn Write) -> io::Result<()> {
+    let format = Format {
+        mode: Mode::Table,
+        headers: true,
+        null_value: String::new(),
+        terminal_columns: None,
+    };
+    table.write(&format, out)
+}
+
+fn describe(found: &Inspection, out: &mut dyn Write) -> io::Result<()> {
     match found.node {
-        Some((id, incarnation)) => println!("node {id}, incarnation {incarnation:016x}"),
-        None => println!("node unknown: the file that says it is damaged"),
+        Some((id, incarnation)) => writeln!(out, "node {id}, incarnation {incarnation:016x}")?,
+        None => writeln!(out, "node unknown: the file that says it is damaged")?,
     }
     match &found.hard_state {
         Some(state) if state.cluster != 0 => {
             let vote = state
                 .vote
                 .map_or("for nobody".to_owned(), |id| format!("for node {id}"));
-            println!(
+            writeln!(
+                out,
                 "cluster {:032x}, term {}, voted {vote}, committed at least up to {}",
                 state.cluster, state.term, state.commit
-            );
+            )?;
         }
-        Some(_) => println!("belongs to no cluster yet"),
-        None => println!("votes unknown"),
+        Some(_) => writeln!(out, "belongs to no cluster yet")?,
+        None => writeln!(out, "votes unknown")?,
     }
     if let Some((index, members)) = &found.members {
-        println!("members from entry {index} on, if the log says nothing later:");
+        writeln!(
+            out,
+            "members from entry {index} on, if the log says nothing later:"
+        )?;
         for member in members.members() {
-            println!(
+            writeln!(
+                out,
                 "  node {} at {} ({:?})",
                 member.id, member.address, member.role
-            );
+            )?;
         }
     }
     let log = &found.log;
-    println!(
+    writeln!(
+        out,
         "\nlog: entries {} to {}, last term {}, {} used of {} on disk{}",
         log.first_index,
         log.last_index,
@@ -100,7 +131,7 @@ fn describe(found: &Inspection) -> Result<(), String> {
         } else {
             "; parts of it are damaged, see ferrolite verify"
         }
-    );
+    )?;
     let mut table = Report::new(&[
         "segment", "state", "first", "last", "records", "used", "size",
     ]);
@@ -115,15 +146,14 @@ fn describe(found: &Inspection) -> Result<(), String> {
             json!(bytes(segment.allocated_bytes)),
         ]);
     }
-    table
-        .print(ReportFormat::Table)
-        .map_err(|error| error.to_string())?;
+    write_table(&table, out)?;
     match found.files.mark {
-        Some((done, target)) if done < target => println!(
+        Some((done, target)) if done < target => writeln!(
+            out,
             "\ndatabases: everything up to entry {done}; pages up to {target} were being written"
-        ),
-        Some((done, _)) => println!("\ndatabases: everything up to entry {done}"),
-        None => println!("\ndatabases:"),
+        )?,
+        Some((done, _)) => writeln!(out, "\ndatabases: everything up to entry {done}")?,
+        None => writeln!(out, "\ndatabases:")?,
     }
     let mut table = Report::new(&[
         "database",
@@ -145,16 +175,15 @@ fn describe(found: &Inspection) -> Result<(), String> {
             ),
         ]);
     }
-    table
-        .print(ReportFormat::Table)
-        .map_err(|error| error.to_string())?;
+    write_table(&table, out)?;
     match &found.files.incoming {
         ferrolite_pager::verify::Incoming::Nothing => {}
-        ferrolite_pager::verify::Incoming::Partial { bytes: amount } => println!(
+        ferrolite_pager::verify::Incoming::Partial { bytes: amount } => writeln!(
+            out,
             "\na snapshot was being received ({}); the next start throws it away",
             bytes(*amount)
-        ),
-        _ => println!("\na snapshot is complete; the next start installs it"),
+        )?,
+        _ => writeln!(out, "\na snapshot is complete; the next start installs it")?,
     }
     Ok(())
 }
@@ -241,41 +270,45 @@ fn to_json(found: &Inspection) -> Json {
 const CANNOT_LOOK: u8 = 2;
 
 pub(crate) fn verify(args: &VerifyArgs) -> ExitCode {
+    let out = &mut io::stdout().lock();
+    let mut said = Ok(());
     let mut list = Vec::new();
     let verified = inspection::verify(&args.directory, |damage| match args.format {
         // A directory that is nothing but damage must not take memory before it says so.
-        ReportFormat::Table => println!("{damage}"),
+        ReportFormat::Table if said.is_ok() => said = writeln!(out, "{damage}"),
+        ReportFormat::Table => {}
         ReportFormat::Json => list.push(json!(damage.to_string())),
     });
-    match verified {
-        Ok(verified) => {
-            match args.format {
-                ReportFormat::Table => summarise(&verified),
-                ReportFormat::Json => println!(
-                    "{:#}",
-                    json!({
-                        "records": verified.records,
-                        "torn_bytes": verified.torn_bytes,
-                        "databases": verified.files.databases,
-                        "pages": verified.files.pages,
-                        "unverified_pages": verified.files.unverified_pages,
-                        "unsettled_pages": verified.files.unsettled_pages,
-                        "damage": list,
-                    })
-                ),
-            }
-            ExitCode::from(u8::from(verified.damaged > 0))
-        }
+    let verified = match verified {
+        Ok(verified) => verified,
         Err(error) => {
             eprintln!("ferrolite verify: {error}");
-            ExitCode::from(CANNOT_LOOK)
+            return ExitCode::from(CANNOT_LOOK);
         }
-    }
+    };
+    let said = said.and_then(|()| match args.format {
+        ReportFormat::Table => summarise(&verified, out),
+        ReportFormat::Json => {
+            let whole = json!({
+                "records": verified.records,
+                "torn_bytes": verified.torn_bytes,
+                "databases": verified.files.databases,
+                "pages": verified.files.pages,
+                "unverified_pages": verified.files.unverified_pages,
+                "unsettled_pages": verified.files.unsettled_pages,
+                "damage": list,
+            });
+            writeln!(out, "{whole:#}")
+        }
+    });
+    let status = ExitCode::from(u8::from(verified.damaged > 0));
+    after_saying("verify", said.and_then(|()| out.flush()), status)
 }
 
-fn summarise(verified: &Verified) {
+fn summarise(verified: &Verified, out: &mut dyn Write) -> io::Result<()> {
     let files = &verified.files;
-    println!(
+    writeln!(
+        out,
         "{} records, {} pages of {} databases: {}",
         verified.records,
         files.pages,
@@ -285,25 +318,29 @@ fn summarise(verified: &Verified) {
             1 => "1 place is damaged".to_owned(),
             many => format!("{many} places are damaged"),
         }
-    );
+    )?;
     if verified.torn_bytes > 0 {
-        println!(
+        writeln!(
+            out,
             "{} of a write that a crash cut short are at the log's end; nobody was told that it was done",
             bytes(verified.torn_bytes)
-        );
+        )?;
     }
     if files.unverified_pages > 0 {
-        println!("{} pages have no checksum yet", files.unverified_pages);
+        writeln!(out, "{} pages have no checksum yet", files.unverified_pages)?;
     }
     if files.unsettled_pages > 0 {
-        println!(
+        writeln!(
+            out,
             "{} pages are of a checkpoint that a crash cut short; the next start writes them again",
             files.unsettled_pages
-        );
+        )?;
     }
     if verified.damaged > 0 {
-        println!(
+        writeln!(
+            out,
             "What other nodes have is fetched again when the node runs; see \"Damage\" in docs/operations.md."
-        );
+        )?;
     }
+    Ok(())
 }
