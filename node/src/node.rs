@@ -211,6 +211,7 @@ impl NodeBuilder {
             handle: handle.clone(),
             max_body_bytes: self.options.max_message_bytes,
             busy_timeout: self.options.busy_timeout,
+            idle_transaction: self.options.idle_transaction,
             heartbeat: self.options.heartbeat(),
             failure_domain: self.options.failure_domain,
             weight: AtomicU64::new(u64::from(self.options.weight)),

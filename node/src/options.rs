@@ -23,6 +23,9 @@ pub struct Options {
     pub weight: u32,
     /// How long a writer waits for its turn before it gets SQLITE_BUSY. 5 s by default.
     pub busy_timeout: Duration,
+    /// How long a client may leave a transaction open, or an import unfinished, without sending anything; then its connection
+    /// is closed and the transaction rolled back, so that others can go on. 60 s by default; zero: for ever.
+    pub idle_transaction: Duration,
     /// The largest message of a client, in bytes. 256 MiB by default.
     pub max_message_bytes: u64,
     /// The most pages that one transaction may change, in bytes. 512 MiB by default.
@@ -49,6 +52,7 @@ impl Default for Options {
             failure_domain: 0,
             weight: 0,
             busy_timeout: Duration::from_secs(5),
+            idle_transaction: Duration::from_secs(60),
             max_message_bytes: 256 << 20,
             max_transaction_bytes: 512 << 20,
             log_bytes: 64 << 20,

@@ -65,6 +65,30 @@ async fn failures_leave_connection_and_transaction_intact() {
     assert_eq!(rows, Ok(vec![vec![Value::from(2)], vec![Value::from(3)]]));
 }
 
+/// Protects: all clients from one that has begun a transaction and says nothing more. It is disconnected after a while, what it
+/// wrote is rolled back, and the next writer gets its turn; clients that keep nothing from others may be silent.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn idle_transactions_are_ended() {
+    let mut cluster = Cluster::with_options(1, &["--idle-transaction-ms", "200"]).await;
+    let address = cluster.node(1).address.clone();
+    let mut silent = RawConnection::open_database(&address, "main").await;
+    assert!(is_done(&silent.exec("CREATE TABLE t(a)").await));
+    let mut stuck = RawConnection::open_database(&address, "main").await;
+    let begun = stuck
+        .exec("BEGIN IMMEDIATE; INSERT INTO t VALUES (1)")
+        .await;
+    assert!(is_done(&begun));
+    assert!(stuck.next().await.is_err(), "an answer to nothing");
+    eventually("it is said that a client was disconnected", async || {
+        let log = cluster.node(1).log();
+        log.contains("left a transaction open").then_some(())
+    })
+    .await;
+    assert!(is_done(&silent.exec("INSERT INTO t VALUES (2)").await));
+    let rows = silent.query("SELECT a FROM t").await;
+    assert_eq!(rows, Ok(vec![vec![Value::from(2)]]));
+}
+
 /// Protects: a transaction larger than the limit is refused with words that say so and name the limit; nothing of it
 /// stays, and the writer's turn is free.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -47,6 +47,8 @@ pub(crate) struct Context {
     pub(crate) handle: Handle,
     pub(crate) max_body_bytes: u64,
     pub(crate) busy_timeout: Duration,
+    /// Zero: no limit.
+    pub(crate) idle_transaction: Duration,
     pub(crate) heartbeat: Duration,
     pub(crate) failure_domain: u64,
     pub(crate) weight: AtomicU64,
@@ -96,7 +98,7 @@ pub(crate) async fn serve(
         databases: Vec::new(),
         import: None,
     };
-    while let Some(message) = requests.recv().await {
+    while let Some(message) = connection.next_of(&mut requests).await {
         if let Err(reason) = connection.answer(message).await {
             tracing::debug!(%reason, "a client connection ends");
             break;
@@ -190,6 +192,32 @@ struct Connection {
 }
 
 impl Connection {
+    /// The next message; none when there will be no more, or none came for too long while others may be waiting for what
+    /// this client keeps from them.
+    async fn next_of(&mut self, requests: &mut mpsc::Receiver<Received>) -> Option<Received> {
+        let limit = self.context.idle_transaction;
+        if limit.is_zero() || !self.holds_up_others() {
+            return requests.recv().await;
+        }
+        match tokio::time::timeout(limit, requests.recv()).await {
+            Ok(message) => message,
+            Err(_) => {
+                tracing::warn!(
+                    limit_ms = limit.as_millis(),
+                    "a client left a transaction open for too long; it is rolled back and the connection closed"
+                );
+                None
+            }
+        }
+    }
+
+    /// Whether a transaction is open, or an import under way.
+    fn holds_up_others(&mut self) -> bool {
+        let mut seats = self.databases.iter_mut();
+        let is_open = |seat: &mut Seat| seat.here().is_ok_and(|open| open.session.in_transaction());
+        self.import.is_some() || seats.any(is_open)
+    }
+
     /// Answers one message. An error is the reason to end the connection.
     async fn answer(&mut self, message: Received) -> Result<(), String> {
         let answered = match message {

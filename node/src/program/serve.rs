@@ -42,6 +42,10 @@ pub(crate) struct ServeArgs {
     /// How long a writer waits for its turn before it gets SQLITE_BUSY, in milliseconds
     #[arg(long, value_name = "N", default_value_t = 5000)]
     busy_timeout_ms: u64,
+    /// How long a client may leave a transaction open without sending anything, in milliseconds; then its connection is
+    /// closed and the transaction rolled back. 0: for ever
+    #[arg(long, value_name = "N", default_value_t = 60_000)]
+    idle_transaction_ms: u64,
     /// The most pages that one transaction may change, in MiB
     #[arg(long, value_name = "N", default_value_t = 512, value_parser = clap::value_parser!(u64).range(1..=65_536))]
     max_transaction_mib: u64,
@@ -70,6 +74,7 @@ impl ServeArgs {
         options.failure_domain = self.failure_domain;
         options.weight = self.weight;
         options.busy_timeout = Duration::from_millis(self.busy_timeout_ms);
+        options.idle_transaction = Duration::from_millis(self.idle_transaction_ms);
         options.max_transaction_bytes = self.max_transaction_mib << 20;
         options.log_bytes = self.log_mib << 20;
         options.checkpoint_bytes = options.log_bytes / 8;
