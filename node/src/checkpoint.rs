@@ -224,7 +224,14 @@ fn checkpoint(
     store.mark.begin(newest.unwrap_or(0).max(applied))?;
     for (database, committed) in plan {
         match database.checkpoint(committed.frame) {
-            Ok(Some(needed)) => done = done.min(needed.saturating_sub(1)),
+            Ok(Some(needed)) => {
+                done = done.min(needed.saturating_sub(1));
+                let kept_bytes = store.log.bytes_from(needed);
+                if kept_bytes > store.reader_log_bytes {
+                    tracing::warn!(database = %database.name, kept_bytes, "readers keep too much of the log; their snapshots are given up");
+                    database.give_up_snapshots();
+                }
+            }
             Ok(None) => {}
             // It was closed under our hands, or someone was in the way: its pages stay in the log for now.
             Err(error) if error.is_closed() || error.is_busy() => return Ok(store.mark.done()),

@@ -190,6 +190,8 @@ pub(crate) struct LeaderDatabase {
     pub(crate) commits: CommitLine,
     pages: AtomicU64,
     unwritten: Mutex<Unwritten>,
+    /// Snapshots from before this was counted up are given up.
+    snapshots: AtomicU64,
     closed: watch::Sender<bool>,
 }
 
@@ -201,6 +203,7 @@ impl LeaderDatabase {
             commits: CommitLine::default(),
             pages: AtomicU64::new(0),
             unwritten: Mutex::default(),
+            snapshots: AtomicU64::new(0),
             closed: watch::Sender::new(false),
         }
     }
@@ -273,6 +276,17 @@ impl LeaderDatabase {
             unwritten.committed.frame = 0;
         }
         Ok(over)
+    }
+
+    /// Which snapshots are kept: a session notes the number before it takes one, and gives its snapshot up once
+    /// there is another number.
+    pub(crate) fn snapshots(&self) -> u64 {
+        self.snapshots.load(Ordering::Acquire)
+    }
+
+    /// Has all readers give their snapshots up, so that the log can let go of what they keep.
+    pub(crate) fn give_up_snapshots(&self) {
+        self.snapshots.fetch_add(1, Ordering::AcqRel);
     }
 
     /// Closes the database under its sessions. Those who wait for a commit still learn of it.

@@ -31,9 +31,11 @@ pub struct Options {
     /// The most pages that one transaction may change, in bytes. 512 MiB by default.
     pub max_transaction_bytes: u64,
     /// So much log is kept, in bytes, for nodes that were away or are slow: one that misses more gets the databases
-    /// instead. What is not in the database files yet comes on top, and so a reader that keeps its transaction open for
-    /// long may make it more. 64 MiB by default.
+    /// instead. What is not in the database files yet comes on top. 64 MiB by default.
     pub log_bytes: u64,
+    /// So much log may be kept, in bytes, only because a reader has its snapshot open for long; then readers are told that
+    /// their snapshots are too old, and have to begin again. 1 GiB by default.
+    pub reader_log_bytes: u64,
     /// So many bytes of log may gather before they are written into the database files. 8 MiB by default.
     pub checkpoint_bytes: u64,
     /// So many bytes of the disk stay free: with less, the leader refuses to begin writes. Never more than an eighth of the
@@ -56,6 +58,7 @@ impl Default for Options {
             max_message_bytes: 256 << 20,
             max_transaction_bytes: 512 << 20,
             log_bytes: 64 << 20,
+            reader_log_bytes: 1 << 30,
             checkpoint_bytes: 8 << 20,
             reserve_bytes: 32 << 20,
             page_size: 4096,

@@ -84,6 +84,8 @@ pub(crate) struct Store {
     ids: TransactionIds,
     process_id: u64,
     max_transaction_bytes: u64,
+    /// Readers whose snapshots keep more log than this are ended.
+    pub(crate) reader_log_bytes: u64,
     /// Holds the lock on the directory for as long as the store lives.
     root: DirBackend,
 }
@@ -161,6 +163,7 @@ impl Store {
             ids: TransactionIds::new(process_id),
             process_id,
             max_transaction_bytes: options.max_transaction_bytes,
+            reader_log_bytes: options.reader_log_bytes,
             root,
         };
         if let Some(install) = Install::pending(&store)? {

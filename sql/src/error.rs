@@ -87,6 +87,11 @@ pub enum Error {
     /// The statement was interrupted.
     #[error("interrupted")]
     Interrupted,
+    /// The session's snapshot was given up, because it kept too much of the log; its transaction is rolled back.
+    #[error(
+        "the snapshot of this transaction is too old: so much was written since that the node does not keep it any longer; begin again"
+    )]
+    SnapshotTooOld,
     /// The database was closed under the session, because this node no longer leads. The session is
     /// of no further use.
     #[error("the database was closed on this node")]
@@ -102,6 +107,7 @@ impl Error {
             Self::Refused(_) => code::ERROR,
             Self::TransactionTooLarge { .. } => code::TOOBIG,
             Self::Busy => code::BUSY,
+            Self::SnapshotTooOld => code::BUSY_SNAPSHOT,
             Self::Interrupted => code::INTERRUPT,
             Self::Closed => code::IOERR,
         }

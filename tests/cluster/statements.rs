@@ -65,6 +65,46 @@ async fn failures_leave_connection_and_transaction_intact() {
     assert_eq!(rows, Ok(vec![vec![Value::from(2)], vec![Value::from(3)]]));
 }
 
+/// Protects: the disk, and the memory of the leader, from a reader that never ends. It keeps the log from being shortened, up to a
+/// bound; then it is told to begin again, and the log is let go.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn old_snapshots_are_given_up() {
+    let mut cluster = Cluster::with_options(1, &["--log-mib", "1", "--reader-log-mib", "2"]).await;
+    let address = cluster.node(1).address.clone();
+    let mut reader = RawConnection::open_database(&address, "main").await;
+    let mut writer = RawConnection::open_database(&address, "main").await;
+    assert!(is_done(&writer.exec("CREATE TABLE t(a)").await));
+    assert!(is_done(&reader.exec("BEGIN").await));
+    assert_eq!(
+        reader.query("SELECT count(*) FROM t").await,
+        Ok(vec![vec![Value::from(0)]])
+    );
+    let seen = cluster.status(1).await.unwrap().last;
+    let mut rows = 0;
+    let what = "the log lets go of what the reader has seen";
+    eventually(what, async || {
+        let insert = "INSERT INTO t VALUES (randomblob(100000))";
+        assert!(is_done(&writer.exec(insert).await));
+        rows += 1;
+        let status = cluster.status(1).await?;
+        // The reader is idle; its next statement tells it, and only then is its snapshot given up.
+        if cluster.node(1).log().contains("snapshots are given up") {
+            let refused = reader.query("SELECT count(*) FROM t").await;
+            if refused == Err(ErrorCode::BUSY_SNAPSHOT) {
+                assert!(rows > 10, "after {rows} rows already");
+            }
+        }
+        (status.first > seen).then_some(())
+    })
+    .await;
+    // It is in no transaction any more, and reads what there is now.
+    assert_eq!(
+        reader.query("SELECT count(*) FROM t").await,
+        Ok(vec![vec![Value::from(rows)]])
+    );
+    failure(reader.exec("COMMIT").await);
+}
+
 /// Protects: all clients from one that has begun a transaction and says nothing more. It is disconnected after a while, what it
 /// wrote is rolled back, and the next writer gets its turn; clients that keep nothing from others may be silent.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -6,6 +6,7 @@
 //! everything that its answer depends on, and the confirmation that this node still leads.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -30,7 +31,12 @@ pub(super) struct OpenDatabase {
     pub(super) session: Session,
     pub(super) statements: Vec<Option<Statement>>,
     handle: Handle,
+    /// What [`LeaderDatabase::snapshots`] was before the present transaction or statement took its snapshot.
+    began: Arc<AtomicU64>,
 }
+
+/// A writer has the turn: nothing that it keeps from others can be had earlier by ending it.
+const WRITES: u64 = u64::MAX;
 
 /// What a statement that was run for its effect has to say.
 #[derive(Debug, Clone, Copy, Default)]
@@ -73,12 +79,15 @@ impl OpenDatabase {
     ) -> Result<Self, Failure> {
         let database = handle.open_database(name)?;
         let session = database.sql.connect()?;
-        session.interrupt_when(interrupted);
+        let began = Arc::new(AtomicU64::new(WRITES));
+        let (snapshots, mine) = (Arc::clone(&database), Arc::clone(&began));
+        session.interrupt_when(move || interrupted() || is_too_old(&snapshots, &mine));
         Ok(Self {
             database,
             session,
             statements: Vec::new(),
             handle: handle.clone(),
+            began,
         })
     }
 
@@ -125,6 +134,16 @@ impl OpenDatabase {
         turn: Option<Turn>,
         work: impl FnOnce(&mut Self, &mut Statement) -> Result<T, Error>,
     ) -> Result<Ran<Outcome<T>>, Failure> {
+        if !self.session.in_transaction() {
+            self.began
+                .store(self.database.snapshots(), Ordering::Release);
+        } else if is_too_old(&self.database, &self.began) {
+            self.session.roll_back();
+            return Ok(Ran::Ended(
+                (Err(Error::SnapshotTooOld), 0),
+                self.release_after(true),
+            ));
+        }
         let (mut statement, offset) = match text {
             Text::Prepared(number) => {
                 let slot = usize::try_from(*number)
@@ -155,7 +174,10 @@ impl OpenDatabase {
                 return Err(short.into());
             }
             match turn.or_else(|| self.database.sql.line().try_take()) {
-                Some(turn) => self.session.take_turn(turn),
+                Some(turn) => {
+                    self.session.take_turn(turn);
+                    self.began.store(WRITES, Ordering::Release);
+                }
                 None => {
                     self.put_back(text, statement);
                     return Ok(Ran::NeedsTurn);
@@ -177,6 +199,10 @@ impl OpenDatabase {
             result = Err(error);
         }
         self.put_back(text, statement);
+        if matches!(&result, Err(Error::Interrupted)) && is_too_old(&self.database, &self.began) {
+            result = Err(Error::SnapshotTooOld);
+            self.session.roll_back();
+        }
         if matches!(&result, Err(Error::TransactionTooLarge { .. })) {
             // Part of it may have been spilled already; nothing of it can be kept.
             self.session.roll_back();
@@ -233,6 +259,12 @@ impl OpenDatabase {
         }
         encoder.finish().map_err(|error| too_big(&error))
     }
+}
+
+/// Whether the snapshot that was taken then has been given up.
+fn is_too_old(database: &LeaderDatabase, began: &AtomicU64) -> bool {
+    let began = began.load(Ordering::Acquire);
+    began != WRITES && began != database.snapshots()
 }
 
 fn too_big(error: &ferrolite_wire::WireError) -> Error {

@@ -53,6 +53,10 @@ pub(crate) struct ServeArgs {
     /// the database files
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=65_536))]
     log_mib: u64,
+    /// So much log may be kept only because a reader has its snapshot open for long, in MiB; then the reader has to begin
+    /// again
+    #[arg(long, value_name = "N", default_value_t = 1024, value_parser = clap::value_parser!(u64).range(1..=1_048_576))]
+    reader_log_mib: u64,
     /// So much of the disk stays free, in MiB: with less, writes are refused until there is room. Never more than an
     /// eighth of the file system
     #[arg(long, value_name = "N", default_value_t = 32)]
@@ -77,6 +81,7 @@ impl ServeArgs {
         options.idle_transaction = Duration::from_millis(self.idle_transaction_ms);
         options.max_transaction_bytes = self.max_transaction_mib << 20;
         options.log_bytes = self.log_mib << 20;
+        options.reader_log_bytes = self.reader_log_mib << 20;
         options.checkpoint_bytes = options.log_bytes / 8;
         options.reserve_bytes = self.min_free_mib.saturating_mul(1 << 20);
         options
