@@ -16,7 +16,7 @@ mod mutants;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
-use mutants::table::{IMPOSSIBLE, RARE};
+use mutants::table::IMPOSSIBLE;
 use mutants::{MUTANTS, Mutant};
 
 /// Steps of a run, and how many runs.
@@ -62,10 +62,6 @@ fn main() -> ExitCode {
         );
     }
     if words.is_empty() {
-        println!("\n| too rare to be waited for | source | shown by |\n|---|---|---|");
-        for (mutant, shown_by) in RARE {
-            println!("| {} | {} | {shown_by} |", mutant.bug, mutant.source);
-        }
         println!("\n| cannot exist here | source | because |\n|---|---|---|");
         for (bug, source, reason) in IMPOSSIBLE {
             println!("| {bug} | {source} | {reason} |");

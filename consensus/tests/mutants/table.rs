@@ -379,70 +379,51 @@ pub const MUTANTS: &[Mutant] = &[
             "self.hard.claim.is_none() || self.saves.is_clean()",
         )],
     },
-];
-
-/// Bugs that the simulator meets too seldom to be waited for, and what has shown them.
-pub const RARE: &[(Mutant, &str)] = &[
-    (
-        Mutant {
-            bug: "a node that has just started votes at once, against the lease it has forgotten",
-            source: "dissertation 6.4.1",
-            edits: &[edit(
-                "raft.rs",
-                ".then_some(now);",
-                ".then_some(now).filter(|_| false);",
-            )],
-        },
-        "the scenario `election_restarted_voter_is_loyal`",
-    ),
-    (
-        Mutant {
-            bug: "a leader that leaves hands over to a node that lacks what is committed",
-            source: "this crate, openraft 1806",
-            edits: &[edit(
-                "membership.rs",
-                "self.best_successor(self.commit)",
-                "self.best_successor(index)",
-            )],
-        },
-        "the simulator, in one seed of 77,000",
-    ),
-    (
-        Mutant {
-            bug: "a voter is removed and added in one change, and its wiped self counts as the outgoing voter",
-            source: "this crate",
-            edits: &[edit(
-                "membership.rs",
-                "if self.configurations.current().member(member.id).is_some() {",
-                "if self.commit == u64::MAX {",
-            )],
-        },
-        "the scenario `membership_wiped_voter_is_not_renewed_in_one_change`",
-    ),
-    (
-        Mutant {
-            bug: "a lease lasts the whole election timeout, whatever the clocks do",
-            source: "dissertation 6.4.1",
-            edits: &[edit(
-                "options.rs",
-                "(left > 0).then_some(left)",
-                "(left > 0).then_some(self.election_timeout_min_ms)",
-            )],
-        },
-        "the scenario `reads_lease_ends_before_the_timeout`",
-    ),
-    (
-        Mutant {
-            bug: "the hint of the commit index covers what is not durable",
-            source: "this crate",
-            edits: &[edit(
-                "storage.rs",
-                "self.hard.commit.max(self.commit.min(self.log.durable()))",
-                "self.hard.commit.max(self.commit)",
-            )],
-        },
-        "nothing yet: 50,000 seeds of 400 events and 30,000 of 4,000 did not meet it",
-    ),
+    Mutant {
+        bug: "a node that has just started votes at once, against the lease it has forgotten",
+        source: "dissertation 6.4.1",
+        edits: &[edit(
+            "raft.rs",
+            ".then_some(now);",
+            ".then_some(now).filter(|_| false);",
+        )],
+    },
+    Mutant {
+        bug: "a leader that leaves hands over to a node that lacks what is committed",
+        source: "this crate, openraft 1806",
+        edits: &[edit(
+            "membership.rs",
+            "self.best_successor(self.commit)",
+            "self.best_successor(index)",
+        )],
+    },
+    Mutant {
+        bug: "a voter is removed and added in one change, and its wiped self counts as the outgoing voter",
+        source: "this crate",
+        edits: &[edit(
+            "membership.rs",
+            "if self.configurations.current().member(member.id).is_some() {",
+            "if self.commit == u64::MAX {",
+        )],
+    },
+    Mutant {
+        bug: "a lease lasts the whole election timeout, whatever the clocks do",
+        source: "dissertation 6.4.1",
+        edits: &[edit(
+            "options.rs",
+            "(left > 0).then_some(left)",
+            "(left > 0).then_some(self.election_timeout_min_ms)",
+        )],
+    },
+    Mutant {
+        bug: "the hint of the commit index covers what is not durable",
+        source: "this crate",
+        edits: &[edit(
+            "storage.rs",
+            "self.hard.commit.max(self.commit.min(self.log.durable()))",
+            "self.hard.commit.max(self.commit)",
+        )],
+    },
 ];
 
 /// Bugs of the list that cannot exist in this design.

@@ -26,6 +26,14 @@ impl World {
             if self.tape.chance(80) {
                 self.disturb()?;
             }
+            if self.tape.chance(self.profile.ambush) {
+                self.lay_ambush()?;
+            }
+            if let Some(deposed) = self.deposed_leader()
+                && self.profile.ambush > 0
+            {
+                self.exploit(deposed)?;
+            }
             if let Some(deposed) = self.deposed_leader()
                 && self.tape.chance(self.profile.read)
             {
@@ -417,6 +425,13 @@ impl World {
         if !self.may_lose(id) {
             return Ok(());
         }
+        self.lose_disk(id)?;
+        self.schedule_restart(id, 10_000);
+        Ok(())
+    }
+
+    /// The machine is down, and its disk is an empty one.
+    pub fn lose_disk(&mut self, id: NodeId) -> Result<(), Violation> {
         self.crash(id);
         let incarnation = 1000 + self.number();
         let Some(node) = self.nodes.get_mut(&id) else {
@@ -428,9 +443,7 @@ impl World {
         node.options.incarnation = incarnation;
         self.report.wipes += 1;
         self.note(|| format!("n{id} is wiped"));
-        self.observe(&Observation::Wiped { node: id })?;
-        self.schedule_restart(id, 10_000);
-        Ok(())
+        self.observe(&Observation::Wiped { node: id })
     }
 
     /// Whether every configuration on any disk, each of which could come into effect, still has a quorum without these
@@ -473,7 +486,7 @@ impl World {
         lost.is_empty() && lost.insert(id) && self.tolerates(&lost)
     }
 
-    fn may_lose(&self, id: NodeId) -> bool {
+    pub fn may_lose(&self, id: NodeId) -> bool {
         self.may_damage(id)
     }
 }

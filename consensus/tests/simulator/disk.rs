@@ -120,6 +120,13 @@ impl Disk {
         self.saves.push_back((seq, state));
     }
 
+    /// The hints of the commit index that a crash could leave: the saved one, and those being saved.
+    pub fn hints(&self) -> impl Iterator<Item = Index> {
+        let under_way = (self.saves.iter()).filter(|(seq, _)| *seq > self.saved);
+        let hints = under_way.map(|(_, state)| state.commit);
+        std::iter::once(self.hard.commit).chain(hints)
+    }
+
     /// Whether an older write than this one is still under way.
     pub fn is_overtaking(&self, seq: u64) -> bool {
         self.writes

@@ -31,7 +31,10 @@ impl World {
                 if let Some(node) = self.nodes.get_mut(&id) {
                     node.disk.append(seq, entries);
                 }
-                let delay = self.disk_delay_us();
+                let mut delay = self.disk_delay_us();
+                if self.slow_log == Some(id) {
+                    delay += 300_000;
+                }
                 self.schedule(
                     delay,
                     Pending::Appended {
@@ -153,6 +156,7 @@ impl World {
                     index,
                     configuration: &configuration,
                 })?;
+                self.watch_farewell(id, &configuration);
             }
             Action::PeerRefused { reason, .. } => self.report.hit(match reason {
                 RefusedReason::OtherIncarnation => "peers refused for their incarnation",

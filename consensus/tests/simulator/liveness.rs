@@ -20,6 +20,8 @@ impl World {
         self.crash_in_actions = None;
         self.cut.clear();
         self.slow.clear();
+        self.ambush = None;
+        self.slow_log = None;
         for &id in &ids {
             // What a driver has not done yet could be a change of members that no disk shows.
             self.drain(id)?;

@@ -9,7 +9,7 @@
 //! stays broken, and within a bounded time the healed part must elect a leader, commit, and converge.
 //!
 //! The files: `tape` (choices), `profile` (what kind of run), `disk`, `node` and `driver` (one machine around a
-//! [`Raft`](ferrolite_consensus::Raft)), `world` (time, network, all machines), `chaos` (what goes wrong), `liveness`
+//! [`Raft`](ferrolite_consensus::Raft)), `world` (time, network, all machines), `chaos` (what goes wrong), `ambush` (what goes wrong at once), `liveness`
 //! (the second phase), `history` and `invariants` (what must hold), `report` (what has happened), `script` (words for
 //! it), `shrink` (making a failure small).
 
@@ -18,6 +18,7 @@
     reason = "the test, the example and the fuzz target each use a part of it"
 )]
 
+pub mod ambush;
 pub mod chaos;
 pub mod disk;
 pub mod driver;

@@ -29,6 +29,8 @@ pub struct Profile {
     pub compact: u8,
     pub batch: u8,
     pub mishap: u8,
+    /// Misfortunes that are timed; runs that have them are quick ones, with clocks at their limits.
+    pub ambush: u8,
 }
 
 impl Profile {
@@ -39,7 +41,7 @@ impl Profile {
             1 => rare,
             _ => frequent,
         };
-        Self {
+        let mut profile = Self {
             drop: level(8, 50),
             duplicate: level(8, 50),
             slow_message: level(8, 60),
@@ -57,7 +59,11 @@ impl Profile {
             compact: level(12, 60),
             batch: level(20, 120),
             mishap: level(4, 40),
-        }
+            ambush: 0,
+        };
+        // A zero byte says no.
+        profile.ambush = [0, 0, 0, 8][tape.below(4) as usize];
+        profile
     }
 }
 

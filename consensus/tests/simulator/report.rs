@@ -102,6 +102,10 @@ impl Report {
 
 /// Everything that a few thousand seeds must meet.
 const EXPECTED: &[&str] = &[
+    "ambushes: a farewell",
+    "ambushes: a rival",
+    "ambushes: a wiped voter in place of all others",
+    "ambushes: the power fails everywhere",
     "calls to take over that come too late",
     "changes of members begun",
     "changes refused for other reasons",

@@ -11,6 +11,7 @@ use ferrolite_consensus::{
 };
 
 use super::Violation;
+use super::ambush::{Ambush, Stage};
 use super::driver::read_log;
 use super::history::History;
 use super::invariants::pre_vote_asks_only::Before;
@@ -68,6 +69,8 @@ pub enum Pending {
     Restart {
         node: NodeId,
     },
+    /// The next step of what was planned.
+    Ambush(Stage),
     /// The driver takes the actions of a batch of events.
     Drain {
         node: NodeId,
@@ -119,6 +122,10 @@ pub struct World {
     pub calm: bool,
     /// This node is to crash when it has done so many more actions of its next batch.
     pub crash_in_actions: Option<(NodeId, u64)>,
+    /// What is planned against the nodes at present.
+    pub ambush: Option<Ambush>,
+    /// The writes to this node's log take long.
+    pub slow_log: Option<NodeId>,
     /// These stay down.
     pub banned: BTreeSet<NodeId>,
 }
@@ -146,6 +153,8 @@ impl World {
             next_number: 1,
             calm: false,
             crash_in_actions: None,
+            ambush: None,
+            slow_log: None,
             banned: BTreeSet::new(),
         };
         let members: Vec<Member> = (1..=founders)
@@ -163,7 +172,10 @@ impl World {
             options.incarnation = 100 + id;
             options.weight = u32::from(world.tape.byte() % 4);
             let mut node = Node::new(id, 100 + id, options);
-            node.clock.drift_ppm = world.tape.below(2 * DRIFT_PPM as u64 + 1) as i64 - DRIFT_PPM;
+            node.clock.drift_ppm = match world.profile.ambush {
+                0 => world.tape.below(2 * DRIFT_PPM as u64 + 1) as i64 - DRIFT_PPM,
+                _ => [-DRIFT_PPM, DRIFT_PPM][world.tape.below(2) as usize],
+            };
             node.clock.ahead_us = world.tape.below(100_000);
             if id <= founders {
                 node.disk = super::disk::Disk::founded(hard, first.clone());
@@ -222,7 +234,8 @@ impl World {
             self.report.hit("late writes");
             return self.tape.below(900) * 1000;
         }
-        self.tape.below(40) * 100
+        let most = if self.profile.ambush > 0 { 10 } else { 40 };
+        self.tape.below(most) * 100
     }
 
     pub fn message_delay_us(&mut self) -> u64 {
@@ -233,7 +246,8 @@ impl World {
             self.report.hit("late messages");
             return self.tape.below(1500) * 1000;
         }
-        self.tape.below(60) * 100
+        let most = if self.profile.ambush > 0 { 10 } else { 60 };
+        self.tape.below(most) * 100
     }
 
     /// The node that wants a tick first, and when.
@@ -317,6 +331,7 @@ impl World {
                 }
             }
             Pending::Restart { node } => self.restart(node),
+            Pending::Ambush(stage) => self.spring(stage),
             Pending::Drain { node, boot } if self.is_running(node, boot) => self.drain(node),
             Pending::Appended { node, boot, seq } if self.is_running(node, boot) => {
                 let Some(disk) = self.nodes.get_mut(&node).map(|node| &mut node.disk) else {

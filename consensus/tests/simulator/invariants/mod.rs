@@ -1,6 +1,7 @@
 //! What must hold after every event, one promise a file, named as in the papers.
 
 pub mod committed_on_quorum;
+pub mod crash_at_any_moment;
 pub mod durable_before_said;
 pub mod election_safety;
 pub mod index_order;
@@ -119,6 +120,8 @@ impl Invariants {
             .map_err(named("committed is on a quorum and never changes"))?;
         leader_completeness::check(nodes, history, seen).map_err(named("leader completeness"))?;
         state_machine_safety::check(nodes, history, seen).map_err(named("state machine safety"))?;
+        crash_at_any_moment::check(nodes, history, seen)
+            .map_err(named("a crash at any moment loses nothing"))?;
         self.monotonic
             .check(nodes, seen)
             .map_err(named("monotonic term, vote, commit and applied"))?;
