@@ -78,7 +78,7 @@ pub(crate) struct ImportPart {
 
 /// So many parts of a large transaction, of about a MiB each, go into the log together, and so many times that may wait for
 /// a quorum: that is what a transaction of any size takes of the node's memory.
-const PARTS_AT_ONCE: usize = 4;
+const PARTS_AT_ONCE: usize = 2;
 const BATCHES_UNDER_WAY: usize = 2;
 
 /// Waits until the oldest of these is committed.

@@ -55,7 +55,7 @@ pub(crate) const HARD_STATE: SlotKind = SlotKind {
 pub(crate) const LOG_DIRECTORY: &str = "log";
 const SPILL_DIRECTORY: &str = "spill";
 /// Pages that are not in the log yet take so much memory for each database; what is more is spilled.
-const VIEW_MEMORY_BYTES: u64 = 16 << 20;
+const VIEW_MEMORY_BYTES: u64 = 4 << 20;
 /// How much of the log is read at once when it is scanned.
 const SCAN_BYTES: usize = 4 << 20;
 
