@@ -9,6 +9,8 @@
 //!   to make them forget their loyalty, there are two leaders, and the old one is read from all the while. Then an
 //!   operator may ask the old one to put a wiped voter in place of all others; or the network heals, the old leader's
 //!   log must give way while its disk is slow, and leadership is handed on at that moment.
+//! - **A successor.** A leader that has just asked who still follows it is told to hand over. What is said to it comes
+//!   late from then on, the answers to that question as well as the news that another one leads; and it is read from.
 //! - **A farewell.** A leader is asked to remove itself. The entry that does so reaches no other disk before the power
 //!   fails everywhere; and since the others are then weighted not to wish to lead, the removed one may well be elected
 //!   once more, and has to hand over.
@@ -34,6 +36,7 @@ enum Kind {
     Clocks,
     Restarts,
     Farewell,
+    Successor,
 }
 
 /// The steps of an ambush.
@@ -69,10 +72,11 @@ impl World {
         let Some(rival) = self.tape.pick(&others) else {
             return Ok(());
         };
-        let kind = match self.tape.below(3) {
+        let kind = match self.tape.below(4) {
             0 => Kind::Clocks,
             1 => Kind::Restarts,
-            _ => Kind::Farewell,
+            2 => Kind::Farewell,
+            _ => Kind::Successor,
         };
         self.ambush = Some(Ambush {
             leader,
@@ -87,6 +91,15 @@ impl World {
             let changes = [Change::Remove { id: leader }];
             let asked = self.with(leader, |raft, now| raft.change_membership(now, &changes))?;
             self.note(|| format!("n{leader} is to remove itself: {asked:?}"));
+            return Ok(());
+        }
+        if kind == Kind::Successor {
+            self.report.hit("ambushes: a successor");
+            self.plan(600_000, Stage::Over);
+            self.slow.extend(others.iter().map(|&from| (from, leader)));
+            self.read_at(leader)?;
+            let asked = self.with(leader, |raft, now| raft.transfer(now, Some(rival)))?;
+            self.note(|| format!("n{leader} is to hand over to n{rival}: {asked:?}"));
             return Ok(());
         }
         self.report.hit("ambushes: a rival");
@@ -126,7 +139,7 @@ impl World {
                 for id in ids.into_iter().filter(bystanders) {
                     match ambush.kind {
                         Kind::Clocks => self.jump_far(id),
-                        Kind::Restarts | Kind::Farewell => self.start_anew(id)?,
+                        _ => self.start_anew(id)?,
                     }
                 }
             }
@@ -154,6 +167,7 @@ impl World {
             }
             Stage::Over => {
                 self.cut.clear();
+                self.slow.clear();
                 self.slow_log = None;
                 self.ambush = None;
             }

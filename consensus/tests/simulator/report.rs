@@ -104,6 +104,7 @@ impl Report {
 const EXPECTED: &[&str] = &[
     "ambushes: a farewell",
     "ambushes: a rival",
+    "ambushes: a successor",
     "ambushes: a wiped voter in place of all others",
     "ambushes: the power fails everywhere",
     "calls to take over that come too late",
