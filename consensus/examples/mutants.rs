@@ -20,7 +20,7 @@ use mutants::table::IMPOSSIBLE;
 use mutants::{MUTANTS, Mutant};
 
 /// Steps of a run, and how many runs.
-const ROUNDS: &[(u32, u32)] = &[(400, 50_000), (4000, 30_000)];
+const ROUNDS: &[(u32, u32)] = &[(400, 300_000), (4000, 100_000)];
 
 const MANIFEST: &str = r#"
 [package]
