@@ -11,7 +11,6 @@ use clap::{Parser, Subcommand};
 #[command(
     name = "ferrolite",
     version,
-    about,
     propagate_version = true,
     arg_required_else_help = true,
     after_help = "Start here:\n  ferrolite playground                 three nodes on this machine, and an SQL shell\n  ferrolite serve --help               how to run a node\n  ferrolite shell --servers HOST:PORT  SQL on a running cluster"

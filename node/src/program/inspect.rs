@@ -309,7 +309,7 @@ fn summarise(verified: &Verified, out: &mut dyn Write) -> io::Result<()> {
     let files = &verified.files;
     writeln!(
         out,
-        "{} records, {} pages of {} databases: {}",
+        "{} records; {} pages in {} database files: {}",
         verified.records,
         files.pages,
         files.databases,
