@@ -67,7 +67,8 @@ pub(crate) struct Store {
     pub(crate) databases: PathBuf,
     pub(crate) incoming: PathBuf,
     imports: PathBuf,
-    next_import: AtomicU64,
+    /// Numbers for the names of files that do not outlive the process.
+    next_file: AtomicU64,
     /// Where large transactions go that do not fit into memory.
     spill: DirBackend,
     pub(crate) page_size: u32,
@@ -150,7 +151,7 @@ impl Store {
             databases,
             incoming,
             imports: empty_directory(directory.join("imports"))?,
-            next_import: AtomicU64::new(0),
+            next_file: AtomicU64::new(0),
             spill,
             page_size: options.page_size,
             room: Room::new(directory.to_owned(), options.reserve_bytes),
@@ -395,7 +396,7 @@ impl Store {
 
     /// A path for the pages of an import, where no file is.
     pub(crate) fn new_import(&self) -> PathBuf {
-        let number = self.next_import.fetch_add(1, Ordering::Relaxed);
+        let number = self.next_file.fetch_add(1, Ordering::Relaxed);
         self.imports.join(format!("{number}.sqlite"))
     }
 
@@ -530,7 +531,7 @@ impl Store {
 
     /// A file for what does not fit into memory. It has no name, so that nothing is left of it.
     fn spill_file(&self) -> Result<Arc<dyn BackendFile>, Error> {
-        let name = self.next_import.fetch_add(1, Ordering::Relaxed).to_string();
+        let name = self.next_file.fetch_add(1, Ordering::Relaxed).to_string();
         let unable = |error| Error::io("making a file for large transactions", error);
         let file = self.spill.open(&name, true).map_err(unable)?;
         self.spill.remove(&name).map_err(unable)?;

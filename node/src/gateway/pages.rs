@@ -68,9 +68,9 @@ impl Aside {
         let file = Arc::clone(&self.file);
         off(move || file.write_all_at(&pages, at))
             .await?
-            .map_err(|error| match error.kind() {
-                std::io::ErrorKind::StorageFull => Failure::full(0),
-                _ => Error::io("keeping an import aside", error).into(),
+            .map_err(|error| match Error::io("keeping an import aside", error) {
+                error if error.is_full() => Failure::full(0),
+                error => error.into(),
             })
     }
 
