@@ -89,7 +89,7 @@ impl Raft {
         let index = self.commit;
         if self.configurations.current().is_only_voter(self.options.id) {
             self.confirm_read(token, index);
-        } else if self.has_lease() {
+        } else if self.now < self.lease_until() {
             self.metrics.reads_leased = self.metrics.reads_leased.saturating_add(1);
             self.confirm_read(token, index);
         } else {
@@ -97,15 +97,20 @@ impl Raft {
         }
     }
 
-    /// Whether a quorum's loyalty is certain at this moment.
-    fn has_lease(&self) -> bool {
+    /// The time before which no other node can have been elected, in milliseconds on this node's clock; 0 if nothing is
+    /// certain. Reads of what is committed may be answered until then without asking anybody.
+    ///
+    /// Whoever goes by it must look again for each read, and learn of every change before messages leave that were
+    /// produced by the same event: a leader that steps down, or asks another to take over, takes it back.
+    #[must_use]
+    pub fn lease_until(&self) -> u64 {
+        let released = self.reads.lease_forfeited || self.transfer.is_some();
+        if self.state != State::Leader || !self.has_committed_in_term() || released {
+            return 0;
+        }
         match (self.options.lease_ms(), self.reads.confirmed_at) {
-            (Some(lease_ms), Some(at))
-                if !self.reads.lease_forfeited && self.transfer.is_none() =>
-            {
-                self.now < at.saturating_add(lease_ms)
-            }
-            _ => false,
+            (Some(lease_ms), Some(at)) => at.saturating_add(lease_ms),
+            _ => 0,
         }
     }
 

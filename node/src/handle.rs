@@ -16,6 +16,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::error::Error;
 use crate::leading::{LeaderDatabase, OpenRefusal, Registry};
+use crate::lease::Lease;
 use crate::pages::{Encoded, Encoder};
 use crate::scrub::PageMessage;
 use crate::store::Store;
@@ -138,6 +139,7 @@ pub(crate) struct Handle {
     pub(crate) status: watch::Receiver<Status>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) store: Arc<Store>,
+    pub(crate) lease: Arc<Lease>,
     pub(crate) id: NodeId,
 }
 
@@ -161,6 +163,9 @@ impl Handle {
 
     /// Waits for a confirmation that this node led at a moment after the call.
     pub(crate) async fn confirm(&self) -> Result<(), Error> {
+        if self.lease.holds() {
+            return Ok(());
+        }
         self.ask(Event::Confirm).await
     }
 

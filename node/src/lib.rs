@@ -48,6 +48,7 @@ mod gateway;
 mod handle;
 pub mod inspection;
 mod leading;
+mod lease;
 mod listener;
 mod log_writer;
 mod membership;

@@ -27,6 +27,7 @@ use crate::error::Error;
 use crate::gateway::Context;
 use crate::handle::{Event, Handle, Status};
 use crate::leading::Registry;
+use crate::lease::Lease;
 use crate::listener::{self, Door};
 use crate::log_writer;
 use crate::options::Options;
@@ -161,6 +162,7 @@ impl NodeBuilder {
             status,
             registry: Arc::clone(&registry),
             store: Arc::clone(&store),
+            lease: Arc::new(Lease::new()),
             id: self.id,
         };
         let (cluster, cluster_known) = watch::channel(past.cluster());
@@ -188,6 +190,7 @@ impl NodeBuilder {
             registry,
             published,
             cluster,
+            lease: Arc::clone(&handle.lease),
             writes,
             jobs,
         })?;

@@ -26,6 +26,11 @@ pub struct Options {
     /// How long a client may leave a transaction open, or an import unfinished, without sending anything; then its connection
     /// is closed and the transaction rolled back, so that others can go on. 60 s by default; zero: for ever.
     pub idle_transaction: Duration,
+    /// Whether reads are answered under a lease: without asking other nodes, for as long as no other can have been elected.
+    /// That trusts the monotonic clocks of the voters to run at rates that differ by at most one part in a hundred, and not to
+    /// stand still (as those of a suspended virtual machine do) for more than half of a heartbeat. Without it a quorum is asked,
+    /// once for all reads that arrive together. On by default.
+    pub read_lease: bool,
     /// The largest message of a client, in bytes. 256 MiB by default.
     pub max_message_bytes: u64,
     /// The most pages that one transaction may change, in bytes. 512 MiB by default.
@@ -55,6 +60,7 @@ impl Default for Options {
             weight: 0,
             busy_timeout: Duration::from_secs(5),
             idle_transaction: Duration::from_secs(60),
+            read_lease: true,
             max_message_bytes: 256 << 20,
             max_transaction_bytes: 512 << 20,
             log_bytes: 64 << 20,

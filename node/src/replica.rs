@@ -39,6 +39,7 @@ use crate::checkpoint::{Job, OpenTransactions};
 use crate::error::Error;
 use crate::handle::{Status, Then};
 use crate::leading::{LeaderDatabase, Registry};
+use crate::lease::Lease;
 use crate::log_writer::Work;
 use crate::options::Options;
 use crate::pages::Placed;
@@ -48,6 +49,9 @@ use crate::store::{Past, Store};
 pub(crate) use run::run;
 
 type Answer = oneshot::Sender<Result<(), Error>>;
+
+/// By how much the rates of two nodes' clocks may differ: one part in a hundred, ten times what any clock of a computer is off.
+const LEASE_DRIFT_PPM: u64 = 10_000;
 
 /// What a replica is made of.
 pub(crate) struct Parts<'a> {
@@ -59,6 +63,7 @@ pub(crate) struct Parts<'a> {
     pub(crate) registry: Arc<Registry>,
     pub(crate) published: watch::Sender<Status>,
     pub(crate) cluster: watch::Sender<ClusterId>,
+    pub(crate) lease: Arc<Lease>,
     pub(crate) writes: Sender<Work>,
     pub(crate) jobs: Sender<Job>,
 }
@@ -115,6 +120,7 @@ pub(crate) struct Replica {
     registry: Arc<Registry>,
     published: watch::Sender<Status>,
     cluster: watch::Sender<ClusterId>,
+    lease: Arc<Lease>,
     writes: Sender<Work>,
     jobs: Sender<Job>,
     checkpoint_bytes: u64,
@@ -168,6 +174,7 @@ impl Replica {
             registry,
             published,
             cluster,
+            lease,
             writes,
             jobs,
         } = parts;
@@ -189,6 +196,7 @@ impl Replica {
             registry,
             published,
             cluster,
+            lease,
             writes,
             jobs,
             checkpoint_bytes: options.checkpoint_bytes,
@@ -234,6 +242,10 @@ fn raft_options(id: NodeId, options: &Options, store: &Store) -> ferrolite_conse
     raft.max_uncommitted_bytes = options.max_transaction_bytes.saturating_mul(2);
     raft.weight = options.weight;
     raft.transfer_timeout_ms = ms(most).saturating_mul(2);
+    raft.lease = options.read_lease.then_some(ferrolite_consensus::Lease {
+        drift_ppm: LEASE_DRIFT_PPM,
+        jump_ms: raft.heartbeat_ms / 2,
+    });
     raft
 }
 

@@ -18,6 +18,8 @@ pub(crate) enum Kind {
     Query,
     /// Begins, ends or marks a transaction.
     Control,
+    /// `INSERT`, `REPLACE`, `UPDATE` or `DELETE`.
+    Change,
     /// Anything else that is allowed.
     Other,
 }
@@ -212,6 +214,7 @@ fn inspect_words(sql: &str) -> Result<Kind, Error> {
             _ => allow(Kind::Control),
         },
         "commit" | "end" | "rollback" | "savepoint" | "release" => allow(Kind::Control),
+        "insert" | "replace" | "update" | "delete" => allow(Kind::Change),
         "pragma" => {
             let mut name = words.next().unwrap_or_default();
             let mut then = words.next();
@@ -392,7 +395,6 @@ mod tests {
             "/* unterminated",
             "'",
             ";ATTACH",
-            "INSERT INTO attach VALUES (1)",
         ] {
             assert_eq!(inspect(sql).unwrap(), Kind::Other, "{sql}");
         }
@@ -403,6 +405,10 @@ mod tests {
         );
         assert_eq!(inspect("begin").unwrap(), Kind::Control);
         assert_eq!(inspect("ROLLBACK TO x").unwrap(), Kind::Control);
+        assert_eq!(
+            inspect("INSERT INTO attach VALUES (1)").unwrap(),
+            Kind::Change
+        );
         assert_eq!(inspect("SELECT 'attach'").unwrap(), Kind::Query);
         assert_eq!(inspect("/* all */ VACUUM").unwrap(), Kind::Vacuum);
         assert_eq!(inspect("EXPLAIN VACUUM").unwrap(), Kind::Query);

@@ -70,6 +70,6 @@ mod value;
 pub use copy::Copy;
 pub use database::Database;
 pub use error::Error;
-pub use session::{Session, Statement, Step};
+pub use session::{Columns, Session, Statement, Step};
 pub use turn::{Ticket, Turn, TurnLine};
 pub use value::ValueRef;

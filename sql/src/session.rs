@@ -11,7 +11,9 @@ use std::num::NonZero;
 use std::sync::Arc;
 
 use ferrolite_wal::view::TakenTransaction;
-use limbo_core::{Connection, LimboError, MAIN_DB_ID, StepResult};
+use limbo_core::{
+    Connection, LimboError, MAIN_DB_ID, PreparedProgram, StatementStatusCounter, StepResult,
+};
 
 use crate::database::Database;
 use crate::error::{Error, code};
@@ -26,6 +28,8 @@ pub struct Session {
     database: Arc<Database>,
     connection: Arc<Connection>,
     turn: Option<Turn>,
+    /// The engine is not to be asked for anything more.
+    abandoned: bool,
 }
 
 impl fmt::Debug for Session {
@@ -41,6 +45,16 @@ pub struct Statement {
     inner: limbo_core::Statement,
     kind: Kind,
     tail: usize,
+    columns: Option<(Arc<PreparedProgram>, Arc<Columns>)>,
+}
+
+/// The columns of a statement's result.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Columns {
+    /// Their names.
+    pub names: Vec<String>,
+    /// The types that the schema declares, of those that are columns of a table.
+    pub declared: Vec<Option<String>>,
 }
 
 impl fmt::Debug for Statement {
@@ -69,6 +83,7 @@ impl Session {
             database,
             connection,
             turn: None,
+            abandoned: false,
         }
     }
 
@@ -95,7 +110,12 @@ impl Session {
         }
         let kind = guard::inspect(sql)?;
         match self.connection.consume_stmt(sql) {
-            Ok(Some((inner, tail))) => Ok(Some(Statement { inner, kind, tail })),
+            Ok(Some((inner, tail))) => Ok(Some(Statement {
+                inner,
+                kind,
+                tail,
+                columns: None,
+            })),
             Ok(None) => Ok(None),
             Err(error) => Err(self.database.explain(error)),
         }
@@ -190,6 +210,11 @@ impl Session {
         self.turn = None;
     }
 
+    /// Drops a session whose engine has panicked, without asking it to roll back.
+    pub fn abandon(mut self) {
+        self.abandoned = true;
+    }
+
     /// Reads a page of the snapshot that the session holds; false if there is none of that number.
     pub(crate) fn read_page(&self, page_no: u32, page: &mut [u8]) -> Result<bool, Error> {
         self.connection
@@ -212,7 +237,7 @@ impl Session {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        if std::thread::panicking() {
+        if self.abandoned || std::thread::panicking() {
             // The engine failed in the middle of something: it must not be asked for more.
             self.turn = None;
             return;
@@ -230,7 +255,7 @@ impl Statement {
             Kind::BeginWrite => true,
             // A query is not "read-only" to the engine when it fills a table of its own on the way.
             Kind::Query => program.prepared().write_databases.get(MAIN_DB_ID),
-            Kind::Vacuum | Kind::Control | Kind::Other => !program.is_readonly(),
+            Kind::Vacuum | Kind::Control | Kind::Change | Kind::Other => !program.is_readonly(),
         }
     }
 
@@ -238,6 +263,40 @@ impl Statement {
     #[must_use]
     pub fn is_transaction_control(&self) -> bool {
         matches!(self.kind, Kind::Control | Kind::BeginWrite)
+    }
+
+    /// Whether the statement queries or changes rows, or controls a transaction: what runs for long only because it has
+    /// much to do, which shows in [instructions](Self::instructions), and can be interrupted at any of them.
+    #[must_use]
+    pub fn is_ordinary(&self) -> bool {
+        !matches!(self.kind, Kind::Vacuum | Kind::Other)
+    }
+
+    /// How many instructions the engine has carried out for the statement in all its runs.
+    #[must_use]
+    pub fn instructions(&self) -> u64 {
+        self.inner.stmt_status(StatementStatusCounter::VmStep)
+    }
+
+    /// The columns of the result. They are those of the last run: a statement is compiled anew when it is run after the
+    /// schema has changed.
+    pub fn columns(&mut self) -> Arc<Columns> {
+        let program = self.inner.get_program().prepared();
+        if let Some((known, columns)) = &self.columns
+            && Arc::ptr_eq(known, program)
+        {
+            return Arc::clone(columns);
+        }
+        let count = self.inner.num_columns();
+        let name = |nth| self.inner.get_column_name(nth).into_owned();
+        let columns = Arc::new(Columns {
+            names: (0..count).map(name).collect(),
+            declared: (0..count)
+                .map(|nth| self.inner.get_column_decltype(nth))
+                .collect(),
+        });
+        self.columns = Some((Arc::clone(program), Arc::clone(&columns)));
+        columns
     }
 
     /// Length in bytes of the statement in the text that it was prepared from; what follows is the
@@ -282,37 +341,10 @@ impl Statement {
         Ok(self.inner.reset()?)
     }
 
-    /// Number of columns of the result; 0 for a statement without one.
-    #[must_use]
-    pub fn column_count(&self) -> usize {
-        self.inner.num_columns()
-    }
-
-    /// Name of column `nth`, from 0; empty if there is no such column.
-    #[must_use]
-    pub fn column_name(&self, nth: usize) -> String {
-        if nth < self.column_count() {
-            self.inner.get_column_name(nth).into_owned()
-        } else {
-            String::new()
-        }
-    }
-
-    /// The type that the schema declares for column `nth`, if it is a column of a table.
-    #[must_use]
-    pub fn column_decltype(&self, nth: usize) -> Option<String> {
-        if nth < self.column_count() {
-            self.inner.get_column_decltype(nth)
-        } else {
-            None
-        }
-    }
-
     /// The values of the row that the last step brought, in order.
-    pub fn row(&self) -> impl Iterator<Item = ValueRef<'_>> {
-        self.inner
-            .row()
-            .into_iter()
-            .flat_map(|row| row.get_values().map(ValueRef::from))
+    pub fn row(&self) -> impl Iterator<Item = ValueRef<'_>> + Clone {
+        let row = self.inner.row();
+        let count = row.map_or(0, limbo_core::Row::len);
+        (0..count).filter_map(move |nth| Some(ValueRef::from(row?.get_value(nth))))
     }
 }

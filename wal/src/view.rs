@@ -238,6 +238,13 @@ impl WalView {
         self.frames().len() as u64
     }
 
+    /// Number of frames that were not [handed out](Self::take): those of a transaction under way, or just committed.
+    #[must_use]
+    pub fn staged_frames(&self) -> u64 {
+        let frames = self.frames();
+        (frames.len() - frames.taken) as u64
+    }
+
     /// Number of frames that are in the database file already.
     #[must_use]
     pub fn backfilled(&self) -> u64 {

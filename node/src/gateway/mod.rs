@@ -1,41 +1,42 @@
 //! The client protocol: what a connection asks, and who answers it.
 //!
-//! Each connection has two tasks. One reads: it cuts messages off the socket, queues them, and looks out
-//! for the two things that cannot wait in the queue, an INTERRUPT and the end of the connection; both make
-//! the statement that runs end soon. The other takes the requests one by one, in order, and writes the
-//! answers. A request that fails is answered with a FAILURE and the connection lives on, unless the bytes
-//! make no sense any more.
+//! Each connection has one task. It takes the requests one by one, in order, and writes the answers; while a request takes
+//! longer it also looks out for what cannot wait ([`inbox`]). A request that fails is answered with a FAILURE and the
+//! connection lives on, unless the bytes make no sense any more.
 //!
-//! Everything that belongs to a connection, open databases, statements, a transaction and the writer's
-//! turn, is owned by the second task. When the client vanishes it is dropped, and so is all of that.
+//! Everything that belongs to a connection, open databases, statements, a transaction and the writer's turn, is owned by that
+//! task. When the client vanishes it is dropped, and so is all of that.
 //!
-//! The module `session` runs SQL, `admin` answers for the cluster, and `pages` moves whole databases.
+//! SQL is run by [`session`], and waits in its [`seat`]; [`admin`] answers for the cluster, and [`pages`] moves whole databases.
 
 mod admin;
 mod failure;
+mod inbox;
 mod pages;
+mod seat;
 mod session;
+mod statements;
+mod text;
+mod values;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use ferrolite_wire::{
-    ErrorCode, Header, Progress, Request, Response, Value, Version, decode_request, take_message,
-};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use ferrolite_wire::{ErrorCode, Request, Response, Value, Version, decode_request};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::mpsc;
+use tokio::net::tcp::OwnedWriteHalf;
 
 use self::failure::Failure;
+use self::inbox::{Inbox, Interrupts, Received};
 use self::pages::Import;
-use self::session::{BatchSink, OpenDatabase, Seat, Text, has_tail};
+use self::seat::{BatchSink, Seat};
+use self::session::OpenDatabase;
+use self::text::{Text, has_tail};
 use crate::handle::Handle;
 
-/// Requests that a client may send ahead of the answers.
-const QUEUED_REQUESTS: usize = 64;
 /// Databases that one connection may have open.
 const MAX_OPEN_DATABASES: usize = 256;
 /// Answers are written out at the latest when so much has gathered.
@@ -55,21 +56,6 @@ pub(crate) struct Context {
     pub(crate) page_size: u32,
 }
 
-/// Tells a running statement to end.
-#[derive(Debug, Default)]
-struct Interrupts {
-    asked: AtomicUsize,
-    answered: AtomicUsize,
-    gone: AtomicBool,
-}
-
-impl Interrupts {
-    fn pending(&self) -> bool {
-        self.gone.load(Ordering::Relaxed)
-            || self.asked.load(Ordering::Relaxed) > self.answered.load(Ordering::Relaxed)
-    }
-}
-
 /// Serves a client whose handshake was `version`; `received` is what came behind it already.
 pub(crate) async fn serve(
     context: Arc<Context>,
@@ -78,19 +64,11 @@ pub(crate) async fn serve(
     stream: TcpStream,
 ) {
     let (reader, writer) = stream.into_split();
-    let interrupts = Arc::new(Interrupts::default());
-    let (queue, mut requests) = mpsc::channel(QUEUED_REQUESTS);
-    let reading = tokio::spawn(read(
-        reader,
-        received,
-        context.max_body_bytes,
-        queue,
-        Arc::clone(&interrupts),
-    ));
+    let mut inbox = Inbox::new(reader, received, context.max_body_bytes);
     let mut connection = Connection {
         context,
         version,
-        interrupts,
+        interrupts: inbox.interrupts(),
         out: Output {
             buffer: BytesMut::new(),
             writer,
@@ -98,49 +76,17 @@ pub(crate) async fn serve(
         databases: Vec::new(),
         import: None,
     };
-    while let Some(message) = connection.next_of(&mut requests).await {
-        if let Err(reason) = connection.answer(message).await {
+    while let Some(message) = connection.next_of(&mut inbox).await {
+        let answered = tokio::select! {
+            biased;
+            answered = connection.answer(message) => answered,
+            never = inbox.watch() => match never {},
+        };
+        if let Err(reason) = answered {
             tracing::debug!(%reason, "a client connection ends");
             break;
         }
     }
-    reading.abort();
-}
-
-/// A message, or why there will be no more.
-type Received = Result<(Header, Bytes), Failure>;
-
-async fn read(
-    mut reader: OwnedReadHalf,
-    mut buffer: BytesMut,
-    limit_bytes: u64,
-    queue: mpsc::Sender<Received>,
-    interrupts: Arc<Interrupts>,
-) {
-    loop {
-        let received = match take_message(&mut buffer, limit_bytes) {
-            Ok(Progress::Message(header, body)) => {
-                if header.kind == Request::INTERRUPT {
-                    interrupts.asked.fetch_add(1, Ordering::Relaxed);
-                }
-                Ok((header, body))
-            }
-            Ok(Progress::Partial { reserve_bytes }) => {
-                buffer.reserve(reserve_bytes);
-                match reader.read_buf(&mut buffer).await {
-                    Ok(1..) => continue,
-                    // The end, orderly or not: nobody waits for an answer any more.
-                    Ok(0) | Err(_) => break,
-                }
-            }
-            Err(error) => Err(Failure::from(error)),
-        };
-        let last = received.is_err();
-        if queue.send(received).await.is_err() || last {
-            return;
-        }
-    }
-    interrupts.gone.store(true, Ordering::Relaxed);
 }
 
 struct Output {
@@ -194,12 +140,12 @@ struct Connection {
 impl Connection {
     /// The next message; none when there will be no more, or none came for too long while others may be waiting for what
     /// this client keeps from them.
-    async fn next_of(&mut self, requests: &mut mpsc::Receiver<Received>) -> Option<Received> {
+    async fn next_of(&mut self, inbox: &mut Inbox) -> Option<Received> {
         let limit = self.context.idle_transaction;
         if limit.is_zero() || !self.holds_up_others() {
-            return requests.recv().await;
+            return inbox.next().await;
         }
-        match tokio::time::timeout(limit, requests.recv()).await {
+        match tokio::time::timeout(limit, inbox.next()).await {
             Ok(message) => message,
             Err(_) => {
                 tracing::warn!(
@@ -259,23 +205,11 @@ impl Connection {
             }
             Request::QuerySql { db, sql, params } => return self.query_sql(db, sql, params).await,
             Request::Finalize { db, stmt } => {
-                let open = self.seat(db.into())?.here()?;
-                let slot = usize::try_from(stmt)
-                    .ok()
-                    .and_then(|stmt| open.statements.get_mut(stmt));
-                match slot.and_then(Option::take) {
-                    Some(statement) => drop(statement),
-                    None => {
-                        return Err(Failure::new(
-                            ErrorCode::DQLITE_NOTFOUND,
-                            "no statement with that id",
-                        ));
-                    }
-                }
+                self.seat(db.into())?.here()?.statements.finalize(stmt)?;
                 Response::Empty
             }
             Request::Interrupt { .. } => {
-                self.interrupts.answered.fetch_add(1, Ordering::Relaxed);
+                self.interrupts.answered();
                 Response::Empty
             }
             Request::Dump { name } => self.dump(name).await?,
@@ -340,8 +274,8 @@ impl Connection {
         }
         let open = self.open_database(name).await?;
         let id = u32::try_from(self.databases.len()).unwrap_or(u32::MAX);
-        self.databases
-            .push(Seat::new(open, self.context.busy_timeout));
+        let (handle, busy_timeout) = (self.context.handle.clone(), self.context.busy_timeout);
+        self.databases.push(Seat::new(open, handle, busy_timeout));
         Ok(Response::Database { id })
     }
 
@@ -364,7 +298,7 @@ impl Connection {
                 let params = statement.parameter_count() as u64;
                 Ok(Response::Statement {
                     db: id,
-                    id: open.keep(statement)?,
+                    id: open.statements.keep(statement)?,
                     params,
                     tail_bytes: with_tail.then_some(tail as u64),
                 })
@@ -386,19 +320,17 @@ impl Connection {
     }
 
     async fn query_sql(&mut self, db: u64, sql: String, params: Vec<Value>) -> Result<(), Failure> {
-        let sql: Arc<str> = Arc::from(sql);
-        let whole = Arc::clone(&sql);
-        let tail = self
-            .seat(db)?
-            .run(move |open| Ok::<_, Failure>(open.session.prepare(&whole)?.map(|s| s.tail())))
-            .await??;
-        match tail {
-            None => Err(Failure::new(ErrorCode::ERROR, "empty statement")),
-            Some(tail) if has_tail(&sql, tail) => {
-                Err(Failure::new(ErrorCode::ERROR, "nonempty statement tail"))
-            }
-            Some(_) => self.query(db, Text::Sql { sql, at: 0 }, params).await,
+        let text = Text::Sql {
+            sql: Arc::from(sql),
+            at: 0,
+        };
+        let seat = self.seat(db)?;
+        // A text that was kept is one statement, and nothing behind it.
+        if seat.here()?.statements.get(&text).is_none() {
+            let whole = text.clone();
+            seat.run(move |open| open.prepare_alone(&whole)).await??;
         }
+        self.query(db, text, params).await
     }
 }
 

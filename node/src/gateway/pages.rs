@@ -20,7 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::Connection;
 use super::failure::Failure;
-use super::session::wait_for_turn;
+use super::seat::wait_for_turn;
 use crate::error::Error;
 use crate::handle::{Event, Handle, ImportPart};
 

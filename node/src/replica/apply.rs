@@ -26,6 +26,8 @@ impl Replica {
         self.pursue_transfers(now);
         loop {
             let actions = self.raft.take_actions();
+            // Before any message leaves that may end it.
+            self.lease.set_until(self.raft.lease_until());
             if actions.is_empty() {
                 break;
             }

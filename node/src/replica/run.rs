@@ -1,7 +1,8 @@
 //! The replica's thread: events in, the core's actions out.
 
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ferrolite_consensus::Event as Input;
 
@@ -20,14 +21,14 @@ const LONGEST_SLEEP: Duration = Duration::from_millis(50);
 
 /// Runs the replica until it is told to stop.
 pub(crate) fn run(mut replica: Replica, happened: &Receiver<Event>, mut peers: Peers) {
-    let start = Instant::now();
-    replica.act(0, &mut peers);
+    let clock = Arc::clone(&replica.lease);
+    replica.act(clock.now_ms(), &mut peers);
     loop {
-        let now = elapsed_ms(start);
+        let now = clock.now_ms();
         let due = Duration::from_millis(replica.raft.deadline().saturating_sub(now));
         match happened.recv_timeout(due.min(LONGEST_SLEEP)) {
             Ok(event) => {
-                let now = elapsed_ms(start);
+                let now = clock.now_ms();
                 replica.handle(now, event);
                 for event in happened.try_iter().take(EVENTS_AT_ONCE) {
                     replica.handle(now, event);
@@ -36,7 +37,7 @@ pub(crate) fn run(mut replica: Replica, happened: &Receiver<Event>, mut peers: P
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => break,
         }
-        let now = elapsed_ms(start);
+        let now = clock.now_ms();
         replica.step(now, Input::Tick);
         replica.act(now, &mut peers);
         if replica.stopping {
@@ -44,10 +45,6 @@ pub(crate) fn run(mut replica: Replica, happened: &Receiver<Event>, mut peers: P
         }
     }
     replica.close();
-}
-
-fn elapsed_ms(start: Instant) -> u64 {
-    u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
 impl Replica {

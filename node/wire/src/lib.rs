@@ -54,5 +54,5 @@ pub use frame::{DEFAULT_MAX_BODY_BYTES, Header, Progress, Version, WORD_BYTES, t
 pub use node::{NodeInfo, NodesFormat, Role};
 pub use request::{Request, decode_request};
 pub use response::{DatabaseFile, DatabaseInfo, Response, decode_nodes_v0, decode_response};
-pub use rows::{BATCH_BYTES, RowsBatch, RowsEncoder};
+pub use rows::{BATCH_BYTES, RowsBatch, RowsEncoder, RowsPreamble};
 pub use value::{Value, ValueRef};

@@ -64,9 +64,8 @@ impl RowsBatch {
     pub(crate) fn encode(&self, out: &mut BytesMut) -> Result<(), WireError> {
         put_columns(&self.columns, out);
         for row in &self.rows {
-            let row: Vec<_> = row.iter().map(Value::as_ref).collect();
-            check_width(self.columns.len(), &row)?;
-            encode_row(&row, out)?;
+            check_width(self.columns.len(), row.len())?;
+            encode_row(row.iter().map(Value::as_ref), out)?;
         }
         put_u64(out, if self.more { MORE } else { DONE });
         Ok(())
@@ -82,10 +81,30 @@ fn put_columns<S: AsRef<str>>(columns: &[S], out: &mut BytesMut) {
     }
 }
 
-fn check_width(expected: usize, row: &[ValueRef<'_>]) -> Result<(), WireError> {
-    match row.len() {
+fn check_width(expected: usize, found: usize) -> Result<(), WireError> {
+    match found {
         found if found == expected && found > 0 => Ok(()),
         found => Err(WireError::RowWidth { expected, found }),
+    }
+}
+
+/// The columns of a result, as every batch of it begins.
+#[derive(Debug, Clone)]
+pub struct RowsPreamble {
+    width: usize,
+    bytes: Bytes,
+}
+
+impl RowsPreamble {
+    /// Encodes columns of these names.
+    #[must_use]
+    pub fn new<S: AsRef<str>>(columns: &[S]) -> Self {
+        let mut bytes = BytesMut::new();
+        put_columns(columns, &mut bytes);
+        Self {
+            width: columns.len(),
+            bytes: bytes.freeze(),
+        }
     }
 }
 
@@ -127,11 +146,15 @@ pub struct RowsEncoder {
 impl RowsEncoder {
     /// Starts a result with these columns.
     pub fn new<S: AsRef<str>>(columns: &[S]) -> Self {
-        let mut preamble = BytesMut::new();
-        put_columns(columns, &mut preamble);
+        Self::with_preamble(&RowsPreamble::new(columns))
+    }
+
+    /// Likewise, with columns that were encoded before: for a statement that is run again and again.
+    #[must_use]
+    pub fn with_preamble(preamble: &RowsPreamble) -> Self {
         let mut encoder = Self {
-            width: columns.len(),
-            preamble: preamble.freeze(),
+            width: preamble.width,
+            preamble: preamble.bytes.clone(),
             buffer: BytesMut::with_capacity(Header::LEN_BYTES + BATCH_BYTES),
             open_at: 0,
             open_rows: 0,
@@ -147,8 +170,19 @@ impl RowsEncoder {
     /// [`WireError::RowWidth`] if it has not one value per column, or the result has no columns;
     /// [`WireError::TooLarge`] if a message cannot hold it. The encoder is unchanged by the former.
     pub fn push(&mut self, row: &[ValueRef<'_>]) -> Result<(), WireError> {
-        check_width(self.width, row)?;
-        if self.open_rows > 0 && self.open_body_len() + row_len(row) + 8 > BATCH_BYTES {
+        self.push_values(row.iter().copied())
+    }
+
+    /// Likewise, with the values wherever they are.
+    ///
+    /// # Errors
+    /// As [`push`](Self::push).
+    pub fn push_values<'a>(
+        &mut self,
+        row: impl Iterator<Item = ValueRef<'a>> + Clone,
+    ) -> Result<(), WireError> {
+        check_width(self.width, row.clone().count())?;
+        if self.open_rows > 0 && self.open_body_len() + row_len(row.clone()) + 8 > BATCH_BYTES {
             self.cut()?;
         }
         encode_row(row, &mut self.buffer)?;

@@ -98,12 +98,11 @@ fn row_header_len(columns: usize) -> usize {
 }
 
 /// The length of a row tuple in bytes.
-pub(crate) fn row_len(row: &[ValueRef<'_>]) -> usize {
-    row_header_len(row.len())
-        + row
-            .iter()
-            .map(|value| value.as_cell().encoded_len())
-            .sum::<usize>()
+pub(crate) fn row_len<'a>(row: impl Iterator<Item = ValueRef<'a>>) -> usize {
+    let (columns, values) = row.fold((0, 0), |(columns, values), value| {
+        (columns + 1, values + value.as_cell().encoded_len())
+    });
+    row_header_len(columns) + values
 }
 
 /// Reads a row tuple of so many columns.
@@ -120,12 +119,17 @@ pub(crate) fn decode_row(columns: usize, reader: &mut Reader) -> Result<Vec<Valu
 }
 
 /// Writes a row tuple.
-pub(crate) fn encode_row(row: &[ValueRef<'_>], out: &mut BytesMut) -> Result<(), WireError> {
-    let kind = |value: &ValueRef<'_>| value.as_cell().kind();
-    for pair in row.chunks(2) {
-        let (low, high) = (pair.first().map_or(0, kind), pair.get(1).map_or(0, kind));
-        out.put_u8(low | (high << 4));
+pub(crate) fn encode_row<'a>(
+    row: impl Iterator<Item = ValueRef<'a>> + Clone,
+    out: &mut BytesMut,
+) -> Result<(), WireError> {
+    let mut kinds = row.clone().map(|value| value.as_cell().kind());
+    let mut types = 0;
+    while let Some(low) = kinds.next() {
+        out.put_u8(low | (kinds.next().unwrap_or(0) << 4));
+        types += 1;
     }
-    out.put_bytes(0, padding(row.len().div_ceil(2)));
-    row.iter().try_for_each(|value| value.as_cell().encode(out))
+    out.put_bytes(0, padding(types));
+    let mut row = row;
+    row.try_for_each(|value| value.as_cell().encode(out))
 }
