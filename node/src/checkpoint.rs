@@ -14,7 +14,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use ferrolite_consensus::{EntryKind, Index, NodeId, Term};
@@ -24,6 +24,7 @@ use ferrolite_wal::frames::{Part, TransactionId};
 use crate::error::Error;
 use crate::handle::Event;
 use crate::leading::LeaderDatabase;
+use crate::replica::Driver;
 use crate::scrub::{self, GivenPage, PageName, Scrub};
 use crate::snapshot::{self, ChunkRead, ChunkWritten};
 use crate::store::Store;
@@ -93,14 +94,10 @@ pub(crate) enum Outcome {
 const FULL_PAUSE: Duration = Duration::from_millis(250);
 
 /// Works until the replica is gone.
-pub(crate) fn run(store: &Arc<Store>, jobs: &Receiver<Job>, events: &Sender<Event>) {
+pub(crate) fn run(store: &Arc<Store>, jobs: &Receiver<Job>, replica: &Driver) {
     let mut snapshots = snapshot::Snapshots::new(Arc::clone(store));
     let mut scrub = Scrub::new();
-    let report = |outcome| {
-        if events.send(Event::Checkpointed(outcome)).is_err() {
-            tracing::debug!("the replica stopped before a checkpoint was reported");
-        }
-    };
+    let report = |outcome| replica.send(Event::Checkpointed(outcome));
     loop {
         match jobs.recv_timeout(scrub.due_in()) {
             Ok(job) => match patiently(store, &mut snapshots, &job) {

@@ -1,13 +1,12 @@
 //! How the rest of the node talks to its replica.
 //!
-//! The replica runs on a thread of its own and owns all state of the consensus. Everyone else has a
-//! [`Handle`]: it sends events, and reads what the replica publishes ([`Status`], the [`Registry`] of open
+//! The replica owns all state of the consensus, and is run by one thread at a time. Everyone else has a
+//! [`Handle`]: it sends events, which may mean to run the replica, and reads what the replica publishes ([`Status`], the [`Registry`] of open
 //! databases). An answer comes back through a one-shot channel; when the replica is gone, the channel is
 //! dropped, and that is an answer as well.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::mpsc::Sender;
 
 use bytes::Bytes;
 use ferrolite_consensus::{Change, Configuration, Index, Message, NodeId, Role};
@@ -18,6 +17,7 @@ use crate::error::Error;
 use crate::leading::{LeaderDatabase, OpenRefusal, Registry};
 use crate::lease::Lease;
 use crate::pages::{Encoded, Encoder};
+use crate::replica::Driver;
 use crate::scrub::PageMessage;
 use crate::store::Store;
 
@@ -135,7 +135,7 @@ pub(crate) enum Event {
 /// See the [module](self).
 #[derive(Debug, Clone)]
 pub(crate) struct Handle {
-    pub(crate) events: Sender<Event>,
+    pub(crate) driver: Arc<Driver>,
     pub(crate) status: watch::Receiver<Status>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) store: Arc<Store>,
@@ -147,9 +147,7 @@ impl Handle {
     /// Sends `event`; nothing happens if the replica has stopped, and whoever waits for an answer learns it
     /// from the dropped channel.
     pub(crate) fn send(&self, event: Event) {
-        if self.events.send(event).is_err() {
-            tracing::debug!("an event came after the replica had stopped");
-        }
+        self.driver.send(event);
     }
 
     async fn ask(
@@ -179,8 +177,8 @@ impl Handle {
         self.ask(|answer| Event::Transfer(to, answer)).await
     }
 
-    /// Puts a transaction on its way. The caller has the writer's turn, so that numbers and the log agree. Blocks, for
-    /// a large transaction, until a quorum has most of it.
+    /// Puts a transaction on its way. The caller has the writer's turn, so that numbers and the log agree, and drives the
+    /// replica once it has passed the turn on. Blocks, for a large transaction, until a quorum has most of it.
     pub(crate) fn submit(&self, database: &Arc<LeaderDatabase>, transaction: &TakenTransaction) {
         if let Err(error) = self.try_submit(database, transaction) {
             // The engine has committed what is not in the log, and never will be: the same as if it had failed.
@@ -220,7 +218,7 @@ impl Handle {
         while !under_way.is_empty() {
             began = began.or(wait_for_first(&mut under_way)?);
         }
-        self.send(Event::Submit(Submission {
+        self.driver.post(Event::Submit(Submission {
             database: Arc::clone(database),
             encoded: encoder.finish(transaction.db_size),
             then: Then::Commit {

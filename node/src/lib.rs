@@ -54,6 +54,7 @@ mod log_writer;
 mod membership;
 mod node;
 mod options;
+mod outgoing;
 mod pages;
 mod peers;
 pub mod recovery;

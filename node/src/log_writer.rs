@@ -6,7 +6,7 @@
 //! written then, so the same work is tried again until there is room.
 
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender};
+use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use ferrolite_consensus::{Entry, HardState, Index, Term};
@@ -14,6 +14,7 @@ use ferrolite_wal::Record;
 
 use crate::error::Error;
 use crate::handle::Event;
+use crate::replica::Driver;
 use crate::snapshot::Install;
 use crate::store::Store;
 
@@ -53,26 +54,22 @@ pub(crate) enum Stored {
 }
 
 /// Writes until the replica is gone.
-pub(crate) fn run(store: &Arc<Store>, work: &Receiver<Work>, events: &Sender<Event>) {
+pub(crate) fn run(store: &Arc<Store>, work: &Receiver<Work>, replica: &Driver) {
     let mut batch = Vec::new();
     while let Ok(first) = work.recv() {
         batch.push(first);
         batch.extend(work.try_iter());
-        if let Err(error) = write(store, &mut batch, events) {
+        if let Err(error) = write(store, &mut batch, replica) {
             tracing::error!(%error, "the log cannot be written any more; this node takes no further part");
-            // If the replica is gone as well, nobody needs to know.
-            let _ = events.send(Event::Stored(Stored::Failed(error.to_string())));
+            replica.send(Event::Stored(Stored::Failed(error.to_string())));
             return;
         }
+        replica.drive();
     }
 }
 
-fn write(store: &Store, batch: &mut Vec<Work>, events: &Sender<Event>) -> Result<(), Error> {
-    let report = |stored| {
-        if events.send(Event::Stored(stored)).is_err() {
-            tracing::debug!("the replica stopped before a write was reported");
-        }
-    };
+fn write(store: &Store, batch: &mut Vec<Work>, replica: &Driver) -> Result<(), Error> {
+    let report = |stored| replica.post(Event::Stored(stored));
     let mut appended = Vec::new();
     let sync = |appended: &mut Vec<Stored>| -> Result<(), ferrolite_wal::Error> {
         if !appended.is_empty() {

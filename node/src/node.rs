@@ -32,7 +32,7 @@ use crate::listener::{self, Door};
 use crate::log_writer;
 use crate::options::Options;
 use crate::peers::{Identity, Peers};
-use crate::replica::{self, Replica};
+use crate::replica::{self, Driver, Replica};
 use crate::store::Store;
 
 /// How long a stopping leader waits for another node to take over.
@@ -155,14 +155,15 @@ impl NodeBuilder {
             past
         };
         let registry = Arc::new(Registry::default());
-        let (events, happened) = mpsc::channel();
+        let lease = Arc::new(Lease::new());
+        let driver = Arc::new(Driver::new(Arc::clone(&lease)));
         let (published, status) = watch::channel(Status::default());
         let handle = Handle {
-            events: events.clone(),
+            driver: Arc::clone(&driver),
             status,
             registry: Arc::clone(&registry),
             store: Arc::clone(&store),
-            lease: Arc::new(Lease::new()),
+            lease,
             id: self.id,
         };
         let (cluster, cluster_known) = watch::channel(past.cluster());
@@ -194,22 +195,21 @@ impl NodeBuilder {
             writes,
             jobs,
         })?;
+        driver.start(replica, peers);
         let mut threads = Vec::new();
         {
-            let (store, events) = (Arc::clone(&store), events.clone());
+            let (store, driver) = (Arc::clone(&store), Arc::clone(&driver));
             threads.push(spawn("ferrolite-log", move || {
-                log_writer::run(&store, &to_write, &events)
+                log_writer::run(&store, &to_write, &driver)
             })?);
         }
         {
-            let (store, events) = (Arc::clone(&store), events);
+            let (store, driver) = (Arc::clone(&store), Arc::clone(&driver));
             threads.push(spawn("ferrolite-pages", move || {
-                checkpoint::run(&store, &to_do, &events)
+                checkpoint::run(&store, &to_do, &driver)
             })?);
         }
-        threads.push(spawn("ferrolite-raft", move || {
-            replica::run(replica, &happened, peers)
-        })?);
+        threads.push(spawn("ferrolite-raft", move || driver.run())?);
         let context = Arc::new(Context {
             handle: handle.clone(),
             max_body_bytes: self.options.max_message_bytes,

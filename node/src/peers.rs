@@ -1,7 +1,7 @@
 //! Connections between nodes: one from each node to every other, for what it has to say.
 //!
-//! A node dials each member that it has messages for, and writes them; answers come on the connection that
-//! the other side dialled. Consensus takes lost messages in its stride, so nothing here waits or retries: a
+//! A node dials each member that it has messages for, and writes them ([`outgoing`](crate::outgoing)); answers come on the
+//! connection that the other side dialled. Consensus takes lost messages in its stride, so nothing here waits or retries: a
 //! queue that is full drops what comes, a broken connection drops what was in it, and says so, because then
 //! the leader looks again where its follower stands.
 //!
@@ -25,21 +25,24 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use ferrolite_consensus::message::codec;
 use ferrolite_consensus::{ClusterId, Index, Message, NodeId};
 use ferrolite_wire::{Request, Version};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader, BufWriter};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::handle::{Event, Handle};
+use crate::outgoing::Outgoing;
 use crate::scrub::{self, PageMessage};
 
 const MAGIC: &[u8; 4] = b"FRLP";
 const VERSION: u16 = 1;
 const HELLO_BYTES: usize = 56;
-/// Messages that may wait for one peer; what comes on top is dropped.
-const QUEUED_MESSAGES: usize = 1024;
 /// No message is larger: a chunk of the log or of a snapshot, or one large entry.
-const MAX_FRAME_BYTES: u32 = 64 << 20;
+pub(crate) const MAX_FRAME_BYTES: u32 = 64 << 20;
+/// A frame's length and checksum.
+const FRAME_HEADER_BYTES: usize = 8;
+/// Room that is made at once for a frame that was announced; more is made as more arrives.
+const FRAME_ROOM_BYTES: usize = 64 << 10;
 /// How long a peer may take to accept a connection and to answer the greeting.
 const GREETING_TIMEOUT: Duration = Duration::from_secs(5);
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
@@ -66,27 +69,12 @@ pub(crate) struct Peers {
     heard: Arc<Mutex<HashMap<NodeId, String>>>,
 }
 
-/// What one node sends another.
-#[derive(Debug)]
-enum Parcel {
-    Consensus(Message),
-    /// A [`PageMessage`], encoded.
-    Page(Bytes),
-}
-
-impl Parcel {
-    fn encode(&self) -> Bytes {
-        match self {
-            Self::Consensus(message) => codec::encode(message),
-            Self::Page(bytes) => bytes.clone(),
-        }
-    }
-}
-
 #[derive(Debug)]
 struct Link {
     address: String,
-    queue: mpsc::Sender<Parcel>,
+    outgoing: Arc<Outgoing>,
+    /// Something was put into the queue since it was last written out.
+    dirty: bool,
     task: tokio::task::AbortHandle,
 }
 
@@ -112,17 +100,26 @@ impl Peers {
         }
     }
 
-    /// Sends a message if there is a way to its receiver, and forgets it otherwise.
-    pub(crate) fn send(&mut self, message: Message) {
-        self.post(message.to, Parcel::Consensus(message));
+    /// Sends a message if there is a way to its receiver, and forgets it otherwise. It leaves with the next
+    /// [`flush`](Self::flush).
+    pub(crate) fn send(&mut self, message: &Message) {
+        self.post(message.to, codec::encode(message));
     }
 
     /// Likewise, for a message about a page.
     pub(crate) fn send_page(&mut self, to: NodeId, message: &PageMessage) {
-        self.post(to, Parcel::Page(message.encode()));
+        self.post(to, message.encode());
     }
 
-    fn post(&mut self, to: NodeId, parcel: Parcel) {
+    /// Writes out what was said.
+    pub(crate) fn flush(&mut self) {
+        for link in self.links.values_mut().filter(|link| link.dirty) {
+            link.dirty = false;
+            link.outgoing.flush();
+        }
+    }
+
+    fn post(&mut self, to: NodeId, body: Bytes) {
         let Some(address) = self.address(to) else {
             tracing::debug!(
                 to,
@@ -130,32 +127,33 @@ impl Peers {
             );
             return;
         };
-        if self
+        let known = self
             .links
             .get(&to)
-            .is_none_or(|link| link.address != address)
-        {
-            let (queue, messages) = mpsc::channel(QUEUED_MESSAGES);
+            .is_some_and(|link| link.address == address);
+        if !known {
+            let outgoing = Arc::<Outgoing>::default();
             let line = Line {
                 identity: Arc::clone(&self.identity),
                 handle: self.handle.clone(),
                 to,
                 address: address.clone(),
+                outgoing: Arc::clone(&outgoing),
             };
-            let task = self.runtime.spawn(line.run(messages)).abort_handle();
-            self.links.insert(
-                to,
-                Link {
-                    address,
-                    queue,
-                    task,
-                },
-            );
+            let task = self.runtime.spawn(line.run()).abort_handle();
+            let link = Link {
+                address,
+                outgoing,
+                dirty: false,
+                task,
+            };
+            self.links.insert(to, link);
         }
-        if let Some(link) = self.links.get(&to)
-            && link.queue.try_send(parcel).is_err()
-        {
-            tracing::trace!(to, "the queue to this node is full; a message is dropped");
+        if let Some(link) = self.links.get_mut(&to) {
+            link.dirty = true;
+            if !link.outgoing.push(body) {
+                tracing::trace!(to, "the queue to this node is full; a message is dropped");
+            }
         }
     }
 
@@ -183,10 +181,11 @@ struct Line {
     handle: Handle,
     to: NodeId,
     address: String,
+    outgoing: Arc<Outgoing>,
 }
 
 impl Line {
-    async fn run(self, mut messages: mpsc::Receiver<Parcel>) {
+    async fn run(self) {
         let mut pause = FIRST_PAUSE;
         let mut said = String::new();
         loop {
@@ -195,12 +194,8 @@ impl Line {
                     tracing::info!(peer = self.to, address = %self.address, "connected to a peer");
                     pause = FIRST_PAUSE;
                     said.clear();
-                    let ended = self.pump(stream, &mut messages).await;
-                    if let Err(error) = ended {
-                        tracing::info!(peer = self.to, %error, "the connection to a peer broke");
-                    } else {
-                        return;
-                    }
+                    let error = self.attend(stream).await;
+                    tracing::info!(peer = self.to, %error, "the connection to a peer broke");
                 }
                 Err(error) => {
                     // Once for each reason, not once for each attempt.
@@ -210,11 +205,12 @@ impl Line {
                     }
                 }
             }
+            self.outgoing.disconnected();
             self.handle.send(Event::Unreachable(self.to));
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
-            // What waited is out of date by now.
-            while messages.try_recv().is_ok() {}
+            // What waits is out of date by now.
+            self.outgoing.disconnected();
         }
     }
 
@@ -256,52 +252,40 @@ impl Line {
         }
     }
 
-    async fn pump(
-        &self,
-        stream: TcpStream,
-        messages: &mut mpsc::Receiver<Parcel>,
-    ) -> std::io::Result<()> {
-        let (mut reader, writer) = stream.into_split();
-        let mut writer = BufWriter::with_capacity(64 << 10, writer);
-        let mut nothing = [0; 1];
-        loop {
-            let message = tokio::select! {
-                message = messages.recv() => message,
-                // The peer never writes here: this returns when it has gone.
-                _ = reader.read(&mut nothing) => {
-                    return Err(std::io::Error::new(std::io::ErrorKind::ConnectionReset, "closed by the peer"));
-                }
-            };
-            let Some(message) = message else {
-                return Ok(());
-            };
-            write_message(&mut writer, &message).await?;
-            // What waits goes out together.
-            while let Ok(message) = messages.try_recv() {
-                write_message(&mut writer, &message).await?;
-            }
-            writer.flush().await?;
-        }
+    /// Sees to the connection for as long as it lasts, and returns why it has ended.
+    async fn attend(&self, stream: TcpStream) -> std::io::Error {
+        let stream = Arc::new(stream);
+        self.outgoing.connected(Arc::clone(&stream));
+        let ended = tokio::select! {
+            ended = self.outgoing.attend(&stream) => ended,
+            ended = closed(&stream) => ended,
+        };
+        ended
+            .err()
+            .unwrap_or_else(|| std::io::ErrorKind::ConnectionReset.into())
     }
 }
 
-async fn write_message(
-    writer: &mut (impl AsyncWriteExt + Unpin),
-    message: &Parcel,
-) -> std::io::Result<()> {
-    let body = message.encode();
-    let len = u32::try_from(body.len())
-        .ok()
-        .filter(|len| *len <= MAX_FRAME_BYTES);
-    let Some(len) = len else {
-        return Err(std::io::Error::new(
-            std::io::ErrorKind::InvalidInput,
-            "a message is too long",
-        ));
-    };
-    writer.write_u32_le(len).await?;
-    writer.write_u32_le(crc32fast::hash(&body)).await?;
-    writer.write_all(&body).await
+/// Waits until the peer has gone: it never writes on this connection.
+async fn closed(stream: &TcpStream) -> std::io::Result<()> {
+    loop {
+        stream.readable().await?;
+        match stream.try_read(&mut [0; 64]) {
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            Ok(0) => {
+                let closed = "closed by the peer";
+                return Err(std::io::Error::new(
+                    std::io::ErrorKind::ConnectionReset,
+                    closed,
+                ));
+            }
+            Ok(_) => {
+                let odd = "the peer wrote where it never does";
+                return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, odd));
+            }
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 fn put_frame(out: &mut BytesMut, body: &[u8]) -> std::io::Result<()> {
@@ -321,7 +305,11 @@ async fn read_frame(reader: &mut (impl AsyncRead + Unpin)) -> std::io::Result<By
     if len > MAX_FRAME_BYTES {
         return Err(invalid("a frame is longer than any peer sends"));
     }
-    let mut body = BytesMut::new();
+    let mut body = BytesMut::with_capacity(
+        usize::try_from(len)
+            .unwrap_or(usize::MAX)
+            .min(FRAME_ROOM_BYTES),
+    );
     let mut limited = reader.take(u64::from(len));
     // Memory grows with what arrives, not with what is announced.
     while limited.limit() > 0 {
@@ -333,6 +321,15 @@ async fn read_frame(reader: &mut (impl AsyncRead + Unpin)) -> std::io::Result<By
         return Err(invalid("the checksum of a frame is wrong"));
     }
     Ok(body.freeze())
+}
+
+/// Whether some bytes begin with a whole frame.
+fn holds_frame(mut bytes: &[u8]) -> bool {
+    let Ok(len) = bytes.try_get_u32_le() else {
+        return false;
+    };
+    let len = usize::try_from(len).unwrap_or(usize::MAX);
+    bytes.len() >= len.saturating_add(FRAME_HEADER_BYTES - 4)
 }
 
 /// What a peer says of itself.
@@ -440,6 +437,10 @@ pub(crate) async fn accept(
         });
     }
     loop {
+        // What has arrived together is taken together.
+        if !holds_frame(reader.buffer()) {
+            handle.driver.drive();
+        }
         let message = match read_frame(&mut reader).await {
             Ok(bytes) if bytes.first() == Some(&scrub::TAG) => {
                 let Some(message) = PageMessage::decode(bytes) else {
@@ -449,7 +450,7 @@ pub(crate) async fn accept(
                     );
                     return;
                 };
-                handle.send(Event::PeerPage { from, message });
+                handle.driver.post(Event::PeerPage { from, message });
                 continue;
             }
             Ok(bytes) => codec::decode_shared(bytes),
@@ -459,7 +460,7 @@ pub(crate) async fn accept(
             }
         };
         match message {
-            Ok(message) if message.from == from => handle.send(Event::Peer(message)),
+            Ok(message) if message.from == from => handle.driver.post(Event::Peer(message)),
             Ok(message) => {
                 tracing::warn!(
                     peer = from,

@@ -1,6 +1,6 @@
 //! The replica: what the consensus says, done; what happens, told to the consensus.
 //!
-//! It owns the Raft core and lives on one thread. Around the core it keeps what the core must not know:
+//! It owns the Raft core, and is run by one thread at a time ([`driver`]). Around the core it keeps what the core must not know:
 //! which proposal belongs to which transaction of which database, who waits for what, and in which state
 //! the database files are.
 //!
@@ -25,7 +25,8 @@
 
 mod apply;
 mod changes;
-mod run;
+mod driver;
+mod events;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -46,7 +47,7 @@ use crate::pages::Placed;
 use crate::scrub::PageMessage;
 use crate::store::{Past, Store};
 
-pub(crate) use run::run;
+pub(crate) use driver::Driver;
 
 type Answer = oneshot::Sender<Result<(), Error>>;
 

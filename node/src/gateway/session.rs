@@ -157,6 +157,9 @@ impl OpenDatabase {
 
     fn release_after(&mut self, control: bool) -> Release {
         let submitted = self.settle();
+        if submitted {
+            self.handle.driver.drive();
+        }
         Release {
             number: self.database.observable(),
             confirm: !submitted && !control && !self.session.has_turn(),
@@ -277,8 +280,8 @@ impl OpenDatabase {
         }
         let took = kept.statement.instructions().saturating_sub(before);
         self.transaction_instructions = self.transaction_instructions.saturating_add(took);
-        let is_long = took > LIGHT_INSTRUCTIONS
-            || (pace == Pace::Brisk && begun.elapsed() > LIGHT_TIME);
+        let is_long =
+            took > LIGHT_INSTRUCTIONS || (pace == Pace::Brisk && begun.elapsed() > LIGHT_TIME);
         kept.toll = if is_long { Toll::Heavy } else { Toll::Light };
         let too_long = pace == Pace::Brisk
             && matches!(&result, Err(Error::Interrupted))

@@ -50,7 +50,8 @@ impl Kept {
     pub(super) fn shape(&mut self) -> &Shape {
         let columns = self.statement.columns();
         let known = self.shape.take().filter(|shape| shape.is_of(&columns));
-        self.shape.insert(known.unwrap_or_else(|| Shape::new(columns)))
+        self.shape
+            .insert(known.unwrap_or_else(|| Shape::new(columns)))
     }
 }
 

@@ -47,7 +47,7 @@ impl Replica {
 
     fn perform(&mut self, now: u64, action: Action, peers: &mut Peers) {
         match action {
-            Action::Send(message) => peers.send(message),
+            Action::Send(message) => peers.send(&message),
             Action::Append { seq, entries } => self.send_work(Work::Append { seq, entries }),
             Action::SaveHardState { seq, state } => self.save(seq, state),
             Action::Commit { index } => self.commit(index),
@@ -558,6 +558,16 @@ impl Replica {
             self.lose_leadership();
             self.step(now, Input::StorageFailed);
         }
+    }
+
+    /// The replica has panicked: nobody can tell what state it is in. Tells everybody who waits for it.
+    pub(super) fn fail(&mut self) {
+        let reason = "the replica has failed; see the node's log".to_owned();
+        tracing::error!(%reason, "this node takes no further part until it is started again");
+        self.halted = Some(reason);
+        self.lease.set_until(0);
+        self.lose_leadership();
+        self.publish();
     }
 
     pub(super) fn publish(&self) {

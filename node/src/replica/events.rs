@@ -1,8 +1,4 @@
-//! The replica's thread: events in, the core's actions out.
-
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::Duration;
+//! What happens, told to the core.
 
 use ferrolite_consensus::Event as Input;
 
@@ -10,49 +6,15 @@ use super::{Phase, Replica};
 use crate::checkpoint::{Job, Outcome};
 use crate::handle::Event;
 use crate::log_writer::Stored;
-use crate::peers::Peers;
 use crate::scrub::PageMessage;
 use crate::snapshot::ChunkWritten;
-
-/// So many events are taken at once, so that time and peers get their turn under any load.
-const EVENTS_AT_ONCE: usize = 256;
-/// The longest sleep: things like a retried change are looked at that often.
-const LONGEST_SLEEP: Duration = Duration::from_millis(50);
-
-/// Runs the replica until it is told to stop.
-pub(crate) fn run(mut replica: Replica, happened: &Receiver<Event>, mut peers: Peers) {
-    let clock = Arc::clone(&replica.lease);
-    replica.act(clock.now_ms(), &mut peers);
-    loop {
-        let now = clock.now_ms();
-        let due = Duration::from_millis(replica.raft.deadline().saturating_sub(now));
-        match happened.recv_timeout(due.min(LONGEST_SLEEP)) {
-            Ok(event) => {
-                let now = clock.now_ms();
-                replica.handle(now, event);
-                for event in happened.try_iter().take(EVENTS_AT_ONCE) {
-                    replica.handle(now, event);
-                }
-            }
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => break,
-        }
-        let now = clock.now_ms();
-        replica.step(now, Input::Tick);
-        replica.act(now, &mut peers);
-        if replica.stopping {
-            break;
-        }
-    }
-    replica.close();
-}
 
 impl Replica {
     pub(super) fn step(&mut self, now: u64, input: Input) {
         self.raft.step(now, input);
     }
 
-    fn handle(&mut self, now: u64, event: Event) {
+    pub(super) fn handle(&mut self, now: u64, event: Event) {
         match event {
             Event::Peer(message) => self.step(now, Input::Message(message)),
             Event::PeerPage { from, message } => match message {
@@ -174,7 +136,7 @@ impl Replica {
     }
 
     /// The last thing: databases closed, everything committed in the files, both threads done.
-    fn close(mut self) {
+    pub(super) fn close(mut self) {
         self.lose_leadership();
         if self.halted.is_none() {
             self.send_job(Job::Redo { to: self.applied });
