@@ -21,6 +21,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use ferrolite_sql::Database;
 use tokio::sync::{oneshot, watch};
 
+use crate::gateway::Shared;
+
 /// How far the transactions of one database are committed, and who waits for that.
 #[derive(Debug, Default)]
 pub(crate) struct CommitLine {
@@ -193,6 +195,8 @@ pub(crate) struct LeaderDatabase {
     /// Snapshots from before this was counted up are given up.
     snapshots: AtomicU64,
     closed: watch::Sender<bool>,
+    /// Writes that may share transactions.
+    pub(crate) shared: Shared,
 }
 
 impl LeaderDatabase {
@@ -205,6 +209,7 @@ impl LeaderDatabase {
             unwritten: Mutex::default(),
             snapshots: AtomicU64::new(0),
             closed: watch::Sender::new(false),
+            shared: Shared::default(),
         }
     }
 

@@ -125,6 +125,20 @@ impl Error {
         matches!(self.code(), code::BUSY | code::BUSY_SNAPSHOT)
     }
 
+    /// Whether it is about the statement alone, its text, its values or a constraint, and says nothing about the
+    /// transaction or the database.
+    #[must_use]
+    pub fn is_of_statement(&self) -> bool {
+        match self {
+            Self::Refused(_) => true,
+            // The lower byte is the primary result code.
+            Self::Statement { code, .. } => {
+                matches!(code & 0xff, code::ERROR | code::CONSTRAINT | code::RANGE)
+            }
+            _ => false,
+        }
+    }
+
     /// Whether the disk had no room for it. The same may succeed once there is.
     #[must_use]
     pub fn is_full(&self) -> bool {

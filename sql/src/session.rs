@@ -17,7 +17,7 @@ use limbo_core::{
 
 use crate::database::Database;
 use crate::error::{Error, code};
-use crate::guard::{self, Kind};
+use crate::guard::{self, Inspected, Kind, Marks};
 use crate::io::Gate;
 use crate::turn::Turn;
 use crate::uniqueness;
@@ -44,6 +44,7 @@ impl fmt::Debug for Session {
 pub struct Statement {
     inner: limbo_core::Statement,
     kind: Kind,
+    marks: Marks,
     tail: usize,
     columns: Option<(Arc<PreparedProgram>, Arc<Columns>)>,
 }
@@ -108,11 +109,12 @@ impl Session {
         if self.database.is_closed() {
             return Err(Error::Closed);
         }
-        let kind = guard::inspect(sql)?;
+        let Inspected { kind, marks } = guard::inspect(sql)?;
         match self.connection.consume_stmt(sql) {
             Ok(Some((inner, tail))) => Ok(Some(Statement {
                 inner,
                 kind,
+                marks,
                 tail,
                 columns: None,
             })),
@@ -210,6 +212,13 @@ impl Session {
         self.turn = None;
     }
 
+    /// Rolls an open transaction back, and keeps the turn.
+    pub fn undo(&mut self) {
+        let turn = self.turn.take();
+        self.roll_back();
+        self.turn = turn;
+    }
+
     /// Drops a session whose engine has panicked, without asking it to roll back.
     pub fn abandon(mut self) {
         self.abandoned = true;
@@ -222,10 +231,43 @@ impl Session {
             .map_err(|error| self.database.explain(error))
     }
 
+    /// Makes the session answer `last_insert_rowid()`, `changes()` and `total_changes()` as if it had done what other
+    /// sessions did for it: in all `total` changes since it was connected, `changes` by the last statement, and an insert of
+    /// this rowid.
+    ///
+    /// # Errors
+    /// What the engine says.
+    pub fn take_over(&self, rowid: i64, changes: i64, total: i64) -> Result<(), Error> {
+        // The engine has no other way to set them than to insert something.
+        let own = self.connection.total_changes();
+        for sql in [
+            "CREATE TEMP TABLE IF NOT EXISTS ferrolite_taken_over(rowid INTEGER PRIMARY KEY)"
+                .to_owned(),
+            format!(
+                "INSERT OR REPLACE INTO temp.ferrolite_taken_over \
+                 SELECT {rowid} FROM generate_series(1, {})",
+                total.saturating_sub(own).max(1)
+            ),
+            "DROP TABLE temp.ferrolite_taken_over".to_owned(),
+        ] {
+            self.connection
+                .execute(&sql)
+                .map_err(|error| self.database.explain(error))?;
+        }
+        self.connection.set_changes(changes);
+        Ok(())
+    }
+
     /// Rowid of the session's last successful insert.
     #[must_use]
     pub fn last_insert_rowid(&self) -> i64 {
         self.connection.last_insert_rowid()
+    }
+
+    /// Rows that all INSERTs, UPDATEs and DELETEs of the session changed.
+    #[must_use]
+    pub fn total_changes(&self) -> i64 {
+        self.connection.total_changes()
     }
 
     /// Rows that the last INSERT, UPDATE or DELETE changed.
@@ -255,7 +297,7 @@ impl Statement {
             Kind::BeginWrite => true,
             // A query is not "read-only" to the engine when it fills a table of its own on the way.
             Kind::Query => program.prepared().write_databases.get(MAIN_DB_ID),
-            Kind::Vacuum | Kind::Control | Kind::Change | Kind::Other => !program.is_readonly(),
+            _ => !program.is_readonly(),
         }
     }
 
@@ -269,7 +311,40 @@ impl Statement {
     /// much to do, which shows in [instructions](Self::instructions), and can be interrupted at any of them.
     #[must_use]
     pub fn is_ordinary(&self) -> bool {
-        !matches!(self.kind, Kind::Vacuum | Kind::Other)
+        !matches!(self.kind, Kind::Vacuum | Kind::Pragma | Kind::Other)
+    }
+
+    /// Whether the statement changes rows of tables that all sessions have, and neither tells more than how many nor asks
+    /// what its session did before: then another session may as well run it, together with others in one transaction.
+    #[must_use]
+    pub fn is_shareable(&self) -> bool {
+        matches!(self.kind, Kind::Insert | Kind::Change) && self.marks == Marks::default()
+    }
+
+    /// Whether the statement is an INSERT (or REPLACE), which sets the session's last rowid if it inserts into a table
+    /// that has rowids.
+    #[must_use]
+    pub fn inserts(&self) -> bool {
+        self.kind == Kind::Insert
+    }
+
+    /// Whether the statement may depend on what its session did before, or change what later ones do: it asks for the last
+    /// rowid or for numbers of changes, is about temporary tables or a setting, or does not say whether it has inserted.
+    #[must_use]
+    pub fn is_personal(&self) -> bool {
+        let Marks {
+            observes,
+            conflict,
+            temporary,
+            ..
+        } = self.marks;
+        observes || conflict || temporary || self.kind == Kind::Pragma
+    }
+
+    /// Whether the statement may change the schema.
+    #[must_use]
+    pub fn may_change_schema(&self) -> bool {
+        matches!(self.kind, Kind::Other | Kind::Vacuum)
     }
 
     /// How many instructions the engine has carried out for the statement in all its runs.

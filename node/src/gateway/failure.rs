@@ -7,7 +7,7 @@ use crate::leading::{Lost, OpenRefusal};
 use crate::room::Short;
 
 /// Why a request failed, as its client is told.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Failure {
     pub(super) code: ErrorCode,
     pub(super) message: String,

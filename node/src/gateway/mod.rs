@@ -13,8 +13,11 @@ mod admin;
 mod failure;
 mod inbox;
 mod pages;
+mod personal;
 mod seat;
 mod session;
+mod shared;
+mod shared_session;
 mod statements;
 mod text;
 mod values;
@@ -35,6 +38,8 @@ use self::pages::Import;
 use self::seat::{BatchSink, Seat};
 use self::session::OpenDatabase;
 use self::text::{Text, has_tail};
+
+pub(crate) use self::shared::Shared;
 use crate::handle::Handle;
 
 /// Databases that one connection may have open.
@@ -298,7 +303,7 @@ impl Connection {
                 let params = statement.parameter_count() as u64;
                 Ok(Response::Statement {
                     db: id,
-                    id: open.statements.keep(statement)?,
+                    id: open.statements.keep(statement, &sql)?,
                     params,
                     tail_bytes: with_tail.then_some(tail as u64),
                 })

@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::failure::Failure;
 use super::session::{Effect, Ending, OpenDatabase, Outcome, Pace, Ran, Release};
+use super::shared::{self, Answer};
 use super::text::{Text, has_statement};
 use crate::handle::{Event, Handle};
 use crate::leading::LeaderDatabase;
@@ -106,6 +107,17 @@ impl Seat {
         text: Text,
         params: Vec<Value>,
     ) -> Result<(Effect, usize), Failure> {
+        let mut params = params;
+        if let Some((sql, offset)) = self.here()?.shareable(&text) {
+            match shared::run(&self.handle, &self.database, sql, params, self.busy_timeout).await {
+                Answer::Done(result) => {
+                    let personal = &mut self.here()?.personal;
+                    return Ok((result.map(|changed| personal.shared(changed))?, offset));
+                }
+                Answer::GivenBack(given_back) => params = given_back,
+                Answer::Failed(failure) => return Err(failure),
+            }
+        }
         let mut work = Work::new(self, params)?;
         let mut pace = self.here()?.pace(&text);
         loop {
@@ -273,7 +285,7 @@ impl Work {
     }
 }
 
-fn engine_failed() -> Failure {
+pub(super) fn engine_failed() -> Failure {
     Failure::new(
         ErrorCode::INTERNAL,
         "the SQL engine failed on this statement; see the node's log",
@@ -306,7 +318,8 @@ pub(super) async fn wait_for_turn(
     }
 }
 
-async fn release_answer(
+/// Waits until an outcome may leave the node.
+pub(super) async fn release_answer(
     handle: &Handle,
     database: &LeaderDatabase,
     release: Release,
@@ -316,6 +329,11 @@ async fn release_answer(
         database.commits.wait(release.number).await?;
     } else if release.confirm {
         handle.confirm().await?;
+        // This node leads, but perhaps again: then another engine has the database now, and this one may have answered from
+        // pages that it remembers. An engine that is open at this moment has been the only one since its statement began.
+        if database.sql.is_closed() {
+            return Err(Failure::not_leader());
+        }
     }
     Ok(())
 }

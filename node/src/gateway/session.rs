@@ -6,8 +6,8 @@
 //! When it is used up, the statement is interrupted, which undoes what it did, and run once more from its beginning, at a
 //! *patient* pace on a thread that may block. The session remembers which of its statements are heavy.
 //!
-//! A statement inside a transaction cannot be interrupted without harm. There only those run at a brisk pace whose last run
-//! was light.
+//! A write inside a transaction cannot be interrupted without harm to the transaction. There only statements run at a brisk
+//! pace whose last run was light.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -18,6 +18,7 @@ use ferrolite_sql::{Error, Session, Step, Turn};
 use ferrolite_wire::{ErrorCode, RowsEncoder, Value};
 
 use super::failure::Failure;
+use super::personal::Personal;
 use super::statements::{Kept, Statements, Toll};
 use super::text::{Text, has_tail};
 use super::values::value_ref;
@@ -29,12 +30,12 @@ const MAX_HELD_BYTES: usize = 64 << 20;
 /// A result that is larger is sent while it is being made, which takes a thread that may block.
 const MAX_BRISK_BYTES: usize = 64 << 10;
 /// How often a brisk statement may be asked whether it is to end, once in some thousand instructions: about a millisecond.
-const BRISK_ALLOWANCE: i64 = 8;
+pub(super) const BRISK_ALLOWANCE: i64 = 8;
 /// A statement that takes more instructions, or more time, is heavy.
 const LIGHT_INSTRUCTIONS: u64 = 16_384;
 const LIGHT_TIME: Duration = Duration::from_millis(2);
 /// A transaction that changes more pages is put on its way by a thread that may block.
-const BRISK_FRAMES: u64 = 32;
+pub(super) const BRISK_FRAMES: u64 = 32;
 
 /// A writer has the turn: nothing that it keeps from others can be had earlier by ending it.
 const WRITES: u64 = u64::MAX;
@@ -44,6 +45,7 @@ pub(super) struct OpenDatabase {
     pub(super) database: Arc<LeaderDatabase>,
     pub(super) session: Session,
     pub(super) statements: Statements,
+    pub(super) personal: Personal,
     handle: Handle,
     /// What [`LeaderDatabase::snapshots`] was before the present transaction or statement took its snapshot.
     began: Arc<AtomicU64>,
@@ -122,6 +124,7 @@ impl OpenDatabase {
             database,
             session,
             statements: Statements::default(),
+            personal: Personal::new(),
             handle: handle.clone(),
             began,
             allowance,
@@ -142,6 +145,20 @@ impl OpenDatabase {
             toll != Toll::Heavy
         };
         if brisk { Pace::Brisk } else { Pace::Patient }
+    }
+
+    /// The text of a statement that another session may run for this one, and where the text goes on behind it.
+    pub(super) fn shareable(&self, text: &Text) -> Option<(Arc<str>, usize)> {
+        if self.session.in_transaction() || !self.personal.shares() {
+            return None;
+        }
+        let kept = self.statements.get(text)?;
+        let offset = match text {
+            Text::Prepared(_) => 0,
+            Text::Sql { at, .. } => at + kept.statement.tail(),
+        };
+        let shareable = kept.toll != Toll::Heavy && kept.statement.is_shareable();
+        shareable.then(|| (Arc::clone(&kept.sql), offset))
     }
 
     /// Ends whatever has just run: a transaction that committed goes to the log. Blocks if that is a large one.
@@ -190,7 +207,7 @@ impl OpenDatabase {
             return Err(Failure::new(ErrorCode::INTERNAL, "no such statement"));
         };
         match self.session.prepare(sql.get(*at..).unwrap_or_default()) {
-            Ok(Some(statement)) => Ok(Ok(Kept::new(statement))),
+            Ok(Some(statement)) => Ok(Ok(Kept::new(statement, sql.get(*at..).unwrap_or_default()))),
             Ok(None) => Err(Failure::new(ErrorCode::ERROR, "empty statement")),
             Err(error) => Ok(Err(error)),
         }
@@ -261,11 +278,19 @@ impl OpenDatabase {
             }
         }
         let control = kept.statement.is_transaction_control();
-        let limited = pace == Pace::Brisk && !self.session.in_transaction();
-        self.allow(if limited { BRISK_ALLOWANCE } else { i64::MAX });
+        // To interrupt a query is harmless anywhere.
+        let limited =
+            pace == Pace::Brisk && !(self.session.in_transaction() && kept.statement.needs_turn());
+        self.allowance.store(
+            if limited { BRISK_ALLOWANCE } else { i64::MAX },
+            Ordering::Relaxed,
+        );
         let before = kept.statement.instructions();
         let begun = Instant::now();
-        let mut result = kept.statement.bind(params.iter().map(value_ref));
+        let mut result = self.personal.before(&self.session, &kept.statement);
+        if result.is_ok() {
+            result = kept.statement.bind(params.iter().map(value_ref));
+        }
         let mut outcome = None;
         if result.is_ok() {
             match work(self, &mut kept) {
@@ -280,14 +305,25 @@ impl OpenDatabase {
         }
         let took = kept.statement.instructions().saturating_sub(before);
         self.transaction_instructions = self.transaction_instructions.saturating_add(took);
-        let is_long =
-            took > LIGHT_INSTRUCTIONS || (pace == Pace::Brisk && begun.elapsed() > LIGHT_TIME);
-        kept.toll = if is_long { Toll::Heavy } else { Toll::Light };
+        // At a patient pace time may have passed by waiting for the client.
+        let light = match pace {
+            Pace::Brisk => is_light(took, begun),
+            Pace::Patient => took <= LIGHT_INSTRUCTIONS,
+        };
+        // One that was interrupted has not said how much it did.
+        let ended = !matches!(&result, Err(Error::Interrupted));
+        kept.toll = if light && ended {
+            Toll::Light
+        } else {
+            Toll::Heavy
+        };
+        if kept.statement.may_change_schema() {
+            self.database.shared.schema_changed();
+        }
         let too_long = pace == Pace::Brisk
             && matches!(&result, Err(Error::Interrupted))
             && self.allowance.load(Ordering::Relaxed) < 0;
         if too_long {
-            kept.toll = Toll::Heavy;
             self.statements.put_back(text, kept);
             return Ok(Ran::TooLong);
         }
@@ -309,17 +345,11 @@ impl OpenDatabase {
         })
     }
 
-    fn allow(&self, questions: i64) {
-        self.allowance.store(questions, Ordering::Relaxed);
-    }
-
     /// Runs a statement to its end.
     pub(super) fn effect(&mut self, kept: &mut Kept) -> Result<Effect, Error> {
+        let before = self.session.last_insert_rowid();
         while self.session.step(&mut kept.statement)? == Step::Row {}
-        Ok(Effect {
-            last_insert_id: self.session.last_insert_rowid(),
-            rows_affected: self.session.changes(),
-        })
+        Ok(self.personal.after(&self.session, &kept.statement, before))
     }
 
     /// Steps through all rows and gives them to `sink`, batch by batch; the last batch is returned.
@@ -383,6 +413,11 @@ impl OpenDatabase {
         held.push(last);
         Ok(held)
     }
+}
+
+/// Whether a statement that took so many instructions since `begun` may be run on a thread that others need.
+pub(super) fn is_light(instructions: u64, begun: Instant) -> bool {
+    instructions <= LIGHT_INSTRUCTIONS && begun.elapsed() <= LIGHT_TIME
 }
 
 /// Whether the snapshot that was taken then has been given up.

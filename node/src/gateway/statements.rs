@@ -33,13 +33,17 @@ pub(super) enum Toll {
 #[derive(Debug)]
 pub(super) struct Kept {
     pub(super) statement: Statement,
+    /// Its text, and nothing behind it.
+    pub(super) sql: Arc<str>,
     pub(super) shape: Option<Shape>,
     pub(super) toll: Toll,
 }
 
 impl Kept {
-    pub(super) fn new(statement: Statement) -> Self {
+    /// The statement that `sql` begins with.
+    pub(super) fn new(statement: Statement, sql: &str) -> Self {
         Self {
+            sql: Arc::from(sql.get(..statement.tail()).unwrap_or(sql)),
             statement,
             shape: None,
             toll: Toll::Unknown,
@@ -65,8 +69,8 @@ pub(super) struct Statements {
 
 impl Statements {
     /// Keeps a statement that the client has prepared, and returns its number.
-    pub(super) fn keep(&mut self, statement: Statement) -> Result<u32, Failure> {
-        let kept = Some(Kept::new(statement));
+    pub(super) fn keep(&mut self, statement: Statement, sql: &str) -> Result<u32, Failure> {
+        let kept = Some(Kept::new(statement, sql));
         let free = self.prepared.iter().position(Option::is_none);
         let free = free.unwrap_or(self.prepared.len());
         let number = u32::try_from(free)
