@@ -32,4 +32,5 @@ mod program;
 mod reads;
 mod replication;
 mod rot;
+mod sharing;
 mod statements;

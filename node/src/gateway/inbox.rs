@@ -3,22 +3,35 @@
 //! A connection answers one request at a time, and reads the next only when it is done. While a request takes longer, somebody
 //! has to look out for the two things that cannot wait in the queue, an INTERRUPT and the end of the connection; both make
 //! the statement that runs end soon. That is [`Inbox::watch`], which runs beside the request and keeps what else it reads.
+//!
+//! To wake a thread for a request costs more than to run a small statement. Where others wait for what this client does, in
+//! the middle of a write transaction, [`Inbox::next_soon`] looks out for the next request for some microseconds before it
+//! sleeps, as long as that pays off.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::future::pending;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use ferrolite_wire::{Header, Progress, Request, take_message};
 use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
 use tokio::net::tcp::OwnedReadHalf;
 
 use super::failure::Failure;
 
 /// Requests that a client may send ahead of the answers.
 const QUEUED_REQUESTS: usize = 64;
+
+/// So long the next request of a write transaction is looked out for.
+const LOOK_OUT: Duration = Duration::from_micros(60);
+/// After it did not come in time, so many requests are waited for asleep.
+const ASLEEP: u32 = 32;
+/// Bytes that are read at once while looking out.
+const LOOK_OUT_BYTES: usize = 4096;
 
 /// Tells a running statement to end.
 #[derive(Debug, Default)]
@@ -53,6 +66,8 @@ pub(super) struct Inbox {
     waiting: VecDeque<Received>,
     ended: bool,
     interrupts: Arc<Interrupts>,
+    /// So many requests are still to be waited for asleep.
+    asleep: u32,
 }
 
 impl Inbox {
@@ -65,6 +80,7 @@ impl Inbox {
             waiting: VecDeque::new(),
             ended: false,
             interrupts: Arc::default(),
+            asleep: 0,
         }
     }
 
@@ -84,6 +100,37 @@ impl Inbox {
             }
             self.read().await;
         }
+    }
+
+    /// The next message, as [`next`](Self::next), from a client that others wait for.
+    pub(super) async fn next_soon(&mut self) -> Option<Received> {
+        if self.waiting.is_empty() && !self.ended {
+            match self.asleep.checked_sub(1) {
+                Some(left) => self.asleep = left,
+                None => self.look_out(),
+            }
+        }
+        self.next().await
+    }
+
+    /// Reads what comes within a moment, without sleeping.
+    fn look_out(&mut self) {
+        let socket: &TcpStream = self.reader.as_ref();
+        let mut bytes = [0; LOOK_OUT_BYTES];
+        let begun = Instant::now();
+        while begun.elapsed() < LOOK_OUT {
+            match rustix::io::read(socket, &mut bytes[..]) {
+                // The end shows again when the socket is read as ever.
+                Ok(0) => return,
+                Ok(len) => {
+                    self.buffer
+                        .extend_from_slice(bytes.get(..len).unwrap_or_default());
+                    return;
+                }
+                Err(_) => std::hint::spin_loop(),
+            }
+        }
+        self.asleep = ASLEEP;
     }
 
     /// Reads on while a request is being answered, for as long as the caller likes.

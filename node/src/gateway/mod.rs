@@ -147,10 +147,13 @@ impl Connection {
     /// this client keeps from them.
     async fn next_of(&mut self, inbox: &mut Inbox) -> Option<Received> {
         let limit = self.context.idle_transaction;
-        if limit.is_zero() || !self.holds_up_others() {
+        if !self.holds_up_others() {
             return inbox.next().await;
         }
-        match tokio::time::timeout(limit, inbox.next()).await {
+        if limit.is_zero() {
+            return inbox.next_soon().await;
+        }
+        match tokio::time::timeout(limit, inbox.next_soon()).await {
             Ok(message) => message,
             Err(_) => {
                 tracing::warn!(
