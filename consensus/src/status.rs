@@ -12,6 +12,12 @@ use crate::progress::{Mode, PeerStatus, Progress};
 use crate::raft::Raft;
 
 impl Raft {
+    /// Bytes of entries that were proposed here and are not committed.
+    #[must_use]
+    pub const fn uncommitted_bytes(&self) -> u64 {
+        self.uncommitted_bytes
+    }
+
     /// This node's number.
     #[must_use]
     pub const fn id(&self) -> NodeId {

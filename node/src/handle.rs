@@ -40,6 +40,8 @@ pub(crate) struct Status {
     pub(crate) applied: u64,
     /// The last log index.
     pub(crate) last: u64,
+    /// Bytes of entries that were proposed here and are not committed.
+    pub(crate) behind_bytes: u64,
     /// Why the node has stopped taking part, if it has.
     pub(crate) halted: Option<String>,
 }
@@ -245,6 +247,11 @@ impl Handle {
             .iter()
             .any(|database| database.name == name);
         Ok(is_open || self.store.list()?.iter().any(|(known, _)| known == name))
+    }
+
+    /// Bytes of transactions that are on their way to a quorum.
+    pub(crate) fn behind_bytes(&self) -> u64 {
+        self.status.borrow().behind_bytes
     }
 
     /// What the replica published last.

@@ -45,6 +45,8 @@ const FRAME_HEADER_BYTES: usize = 8;
 const FRAME_ROOM_BYTES: usize = 64 << 10;
 /// How long a peer may take to accept a connection and to answer the greeting.
 const GREETING_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a peer is not read from while the replica has enough to do.
+const BEHIND_PAUSE: Duration = Duration::from_millis(1);
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
@@ -437,9 +439,12 @@ pub(crate) async fn accept(
         });
     }
     loop {
-        // What has arrived together is taken together.
-        if !holds_frame(reader.buffer()) {
+        // What has arrived together is taken together, up to what the replica keeps up with.
+        if !holds_frame(reader.buffer()) || handle.driver.is_behind() {
             handle.driver.drive();
+            while handle.driver.is_behind() {
+                tokio::time::sleep(BEHIND_PAUSE).await;
+            }
         }
         let message = match read_frame(&mut reader).await {
             Ok(bytes) if bytes.first() == Some(&scrub::TAG) => {

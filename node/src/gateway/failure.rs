@@ -38,6 +38,16 @@ impl Failure {
         )
     }
 
+    pub(super) fn behind(bytes: u64) -> Self {
+        Self::new(
+            ErrorCode::BUSY,
+            format!(
+                "the cluster is slow: {} MiB of transactions wait for a quorum of its nodes; try again later",
+                bytes >> 20
+            ),
+        )
+    }
+
     pub(super) fn closing(mut self) -> Self {
         self.close = true;
         self

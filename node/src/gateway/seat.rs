@@ -23,7 +23,7 @@ use crate::leading::LeaderDatabase;
 /// Batches of rows that may be ready before the client has taken them.
 const READY_BATCHES: usize = 4;
 /// Pause before a statement is tried again that a checkpoint was in the way of.
-const RETRY_PAUSE: Duration = Duration::from_millis(2);
+pub(super) const RETRY_PAUSE: Duration = Duration::from_millis(2);
 
 /// A client's database, here or away at work.
 pub(super) struct Seat {
@@ -278,6 +278,10 @@ impl Work {
                 self.turn = Some(wait_for_turn(&self.database, self.busy_timeout).await?);
             }
             Ran::Again => pause_until(self.deadline).await?,
+            Ran::Behind(bytes) => {
+                let paused = pause_until(self.deadline).await;
+                paused.map_err(|_| Failure::behind(bytes))?;
+            }
             Ran::TooLong => *pace = Pace::Patient,
             Ran::Ended(outcome, ending) => return Ok(Some((outcome, ending))),
         }

@@ -37,6 +37,9 @@ const LIGHT_TIME: Duration = Duration::from_millis(2);
 /// A transaction that changes more pages is put on its way by a thread that may block.
 pub(super) const BRISK_FRAMES: u64 = 32;
 
+/// With more than so many bytes on their way to a quorum no write is begun.
+pub(super) const MAX_BEHIND_BYTES: u64 = 64 << 20;
+
 /// A writer has the turn: nothing that it keeps from others can be had earlier by ending it.
 const WRITES: u64 = u64::MAX;
 
@@ -89,6 +92,8 @@ pub(super) enum Ran<T> {
     NeedsTurn,
     /// Something was in the way for a moment.
     Again,
+    /// A quorum is slow: so many bytes wait for it that no write is begun before it has caught up.
+    Behind(u64),
     /// It takes too long for this pace. Nothing of it was done, and a turn that it was given is kept.
     TooLong,
     Ended(T, Ending),
@@ -265,6 +270,11 @@ impl OpenDatabase {
                 // With it goes the turn, if it was granted already.
                 self.statements.put_back(text, kept);
                 return Err(short.into());
+            }
+            let behind_bytes = self.handle.behind_bytes();
+            if behind_bytes > MAX_BEHIND_BYTES {
+                self.statements.put_back(text, kept);
+                return Ok(Ran::Behind(behind_bytes));
             }
             match turn.or_else(|| self.database.sql.line().try_take()) {
                 Some(turn) => {

@@ -33,8 +33,8 @@ use ferrolite_wire::Value;
 use tokio::sync::oneshot;
 
 use super::failure::Failure;
-use super::seat::{engine_failed, release_answer, wait_for_turn};
-use super::session::Release;
+use super::seat::{RETRY_PAUSE, engine_failed, release_answer, wait_for_turn};
+use super::session::{MAX_BEHIND_BYTES, Release};
 use super::shared_session::{SharedSession, Verdict};
 use crate::handle::{Event, Handle};
 use crate::leading::LeaderDatabase;
@@ -249,6 +249,10 @@ impl Runner {
                 return;
             }
             self.under_way.pop_front();
+        }
+        // Whoever has waited for too long leaves.
+        while self.handle.behind_bytes() > MAX_BEHIND_BYTES && !self.database.sql.is_closed() {
+            tokio::time::sleep(RETRY_PAUSE).await;
         }
     }
 

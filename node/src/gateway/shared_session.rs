@@ -183,7 +183,7 @@ impl SharedSession {
         };
         Ok(Kept {
             sql: Arc::clone(sql),
-            is_plain: !self.schema.is_personal && !(statement.inserts() && names_one()),
+            is_plain: !(self.schema.is_personal || statement.inserts() && names_one()),
             statement,
             toll: Toll::Unknown,
         })

@@ -582,11 +582,13 @@ impl Replica {
         };
         let (term, last) = (self.term, self.raft.last_index());
         let (committed, applied) = (self.committed, self.applied);
+        let behind_bytes = self.raft.uncommitted_bytes();
         let halted = &self.halted;
         self.published.send_if_modified(|status| {
             status.committed = committed;
             status.applied = applied;
             status.last = last;
+            status.behind_bytes = behind_bytes;
             let known = status.leader.as_ref().map(|(id, _)| *id);
             let members_changed = status.configuration.as_ref() != configuration;
             let changed = status.term != term

@@ -25,6 +25,8 @@ use crate::peers::Peers;
 
 /// So many events are taken at once, so that time and peers get their turn under any load.
 const EVENTS_AT_ONCE: usize = 256;
+/// With more events waiting, peers are not read from until some are taken.
+const MANY_EVENTS: usize = 1024;
 /// So many times a thread that brought an event looks for more before it leaves them to the replica's own.
 const ROUNDS: usize = 8;
 /// The longest sleep: things like a retried change are looked at that often.
@@ -88,6 +90,11 @@ impl Driver {
     /// Puts an event into the queue; the caller [drives](Self::drive) the replica, now or after a few more.
     pub(crate) fn post(&self, event: Event) {
         self.waiting().push_back(event);
+    }
+
+    /// Whether so much waits that whoever can shall bring no more.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.waiting().len() > MANY_EVENTS
     }
 
     /// [Puts](Self::post) an event into the queue, and drives the replica.
