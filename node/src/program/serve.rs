@@ -46,6 +46,10 @@ pub(crate) struct ServeArgs {
     /// closed and the transaction rolled back. 0: for ever
     #[arg(long, value_name = "N", default_value_t = 60_000)]
     idle_transaction_ms: u64,
+    /// Ask a quorum of the nodes for every round of reads, instead of relying on their clocks for a fraction of an election
+    /// timeout
+    #[arg(long)]
+    no_read_lease: bool,
     /// The most pages that one transaction may change, in MiB
     #[arg(long, value_name = "N", default_value_t = 512, value_parser = clap::value_parser!(u64).range(1..=65_536))]
     max_transaction_mib: u64,
@@ -79,6 +83,7 @@ impl ServeArgs {
         options.weight = self.weight;
         options.busy_timeout = Duration::from_millis(self.busy_timeout_ms);
         options.idle_transaction = Duration::from_millis(self.idle_transaction_ms);
+        options.read_lease = !self.no_read_lease;
         options.max_transaction_bytes = self.max_transaction_mib << 20;
         options.log_bytes = self.log_mib << 20;
         options.reader_log_bytes = self.reader_log_mib << 20;
