@@ -32,7 +32,7 @@ const MAX_BRISK_BYTES: usize = 64 << 10;
 /// How often a brisk statement may be asked whether it is to end, once in some thousand instructions: about a millisecond.
 pub(super) const BRISK_ALLOWANCE: i64 = 8;
 /// A statement that takes more instructions, or more time, is heavy.
-const LIGHT_INSTRUCTIONS: u64 = 16_384;
+pub(super) const LIGHT_INSTRUCTIONS: u64 = 16_384;
 const LIGHT_TIME: Duration = Duration::from_millis(2);
 /// A transaction that changes more pages is put on its way by a thread that may block.
 pub(super) const BRISK_FRAMES: u64 = 32;
@@ -426,7 +426,7 @@ impl OpenDatabase {
 }
 
 /// Whether a statement that took so many instructions since `begun` may be run on a thread that others need.
-pub(super) fn is_light(instructions: u64, begun: Instant) -> bool {
+fn is_light(instructions: u64, begun: Instant) -> bool {
     instructions <= LIGHT_INSTRUCTIONS && begun.elapsed() <= LIGHT_TIME
 }
 

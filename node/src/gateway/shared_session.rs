@@ -3,18 +3,18 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Instant;
 
 use ferrolite_sql::{Error, Session, Statement, Step, Turn, ValueRef};
 
 use super::failure::Failure;
-use super::session::{BRISK_ALLOWANCE, BRISK_FRAMES, is_light};
+use super::session::{BRISK_ALLOWANCE, BRISK_FRAMES, LIGHT_INSTRUCTIONS};
 use super::shared::{Changed, Write};
-use super::statements::Toll;
 use super::values::value_ref;
 use crate::handle::Handle;
 use crate::leading::LeaderDatabase;
 
+/// So many times a statement is given back after it was heavy, before it is tried again.
+const GIVE_BACK: u32 = 64;
 /// So many statements are kept.
 const STATEMENTS: usize = 128;
 
@@ -32,7 +32,10 @@ pub(super) enum Verdict {
 struct Kept {
     sql: Arc<str>,
     statement: Statement,
-    toll: Toll,
+    /// It was run before.
+    is_known: bool,
+    /// It was heavy when it was last run: so many times it is given back, before it is tried again.
+    give_back: u32,
     /// What it did can be told from what the session says afterwards.
     is_plain: bool,
 }
@@ -163,7 +166,7 @@ impl SharedSession {
     fn is_light(&self, write: &Write) -> bool {
         let known = self.place_of(&write.sql);
         let known = known.and_then(|place| self.statements.get(place));
-        known.is_some_and(|kept| kept.toll == Toll::Light && kept.is_plain)
+        known.is_some_and(|kept| kept.is_known && kept.give_back == 0 && kept.is_plain)
     }
 
     /// Takes the statement out of those that are kept, or prepares it.
@@ -185,7 +188,8 @@ impl SharedSession {
             sql: Arc::clone(sql),
             is_plain: !(self.schema.is_personal || statement.inserts() && names_one()),
             statement,
-            toll: Toll::Unknown,
+            is_known: false,
+            give_back: 0,
         })
     }
 
@@ -197,7 +201,7 @@ impl SharedSession {
     }
 
     fn change(&mut self, kept: &mut Kept, write: &Write) -> Result<Changed, Error> {
-        let (before, begun) = (kept.statement.instructions(), Instant::now());
+        let before = kept.statement.instructions();
         let total = self.session.total_changes();
         let mut result = kept.statement.bind(write.params.iter().map(value_ref));
         while result.is_ok() {
@@ -213,11 +217,13 @@ impl SharedSession {
             result = Err(error);
         }
         let took = kept.statement.instructions().saturating_sub(before);
-        kept.toll = if is_light(took, begun) {
-            Toll::Light
+        // Not by the time that it took: a thread that is kept from its core for a moment says nothing about a statement.
+        kept.give_back = if took > LIGHT_INSTRUCTIONS {
+            GIVE_BACK
         } else {
-            Toll::Heavy
+            0
         };
+        kept.is_known = true;
         result?;
         let rows = self.session.changes();
         let inserted = kept.statement.inserts() && rows > 0;
@@ -234,7 +240,8 @@ impl SharedSession {
             Ok(kept) => kept,
             Err(error) => return Verdict::Done(Err(error)),
         };
-        if kept.toll == Toll::Heavy || !kept.is_plain {
+        if kept.give_back > 0 || !kept.is_plain {
+            kept.give_back = kept.give_back.saturating_sub(1);
             self.put_back(kept);
             return Verdict::GivenBack;
         }
@@ -243,7 +250,7 @@ impl SharedSession {
         let verdict = match changed {
             // Either the allowance is used up, or something was in the way: its session waits and tries again.
             Err(Error::Interrupted | Error::Busy) => {
-                kept.toll = Toll::Heavy;
+                kept.give_back = GIVE_BACK;
                 Verdict::GivenBack
             }
             other => Verdict::Done(other),
