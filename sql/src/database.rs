@@ -173,6 +173,7 @@ impl Database {
 fn connect(engine: &Arc<Engine>) -> Result<Arc<Connection>, limbo_core::LimboError> {
     let connection = engine.connect()?;
     connection.wal_auto_actions_disable();
-    connection.set_cache_size(CONNECTION_CACHE_KIB);
+    // The setting alone would change nothing: only the pragma resizes the cache.
+    connection.execute(format!("PRAGMA cache_size = {CONNECTION_CACHE_KIB}"))?;
     Ok(connection)
 }
