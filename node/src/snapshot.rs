@@ -62,6 +62,7 @@ pub(crate) struct ChunkRead {
 /// A chunk that the leader sent.
 #[derive(Debug)]
 pub(crate) struct Write {
+    pub(crate) token: u64,
     pub(crate) meta: SnapshotMeta,
     pub(crate) offset: u64,
     pub(crate) data: Bytes,
@@ -71,16 +72,12 @@ pub(crate) struct Write {
 /// What became of it.
 #[derive(Debug)]
 pub(crate) enum ChunkWritten {
-    /// It is kept; the next one begins there.
-    Kept { id: u64, next: u64 },
+    /// It is kept.
+    Kept { token: u64 },
     /// It makes no sense.
-    Refused { id: u64 },
+    Refused { token: u64 },
     /// It was the last; the files are in place, and the log is to begin anew after the snapshot.
-    Ready {
-        id: u64,
-        next: u64,
-        install: Box<Install>,
-    },
+    Ready { token: u64, install: Box<Install> },
 }
 
 #[derive(Debug)]
@@ -182,7 +179,7 @@ impl Snapshots {
     }
 
     pub(crate) fn write(&mut self, write: &Write) -> Result<ChunkWritten, Error> {
-        let id = write.meta.id;
+        let (token, id) = (write.token, write.meta.id);
         if write.offset == 0 {
             tracing::info!(index = write.meta.position.index, "receiving a snapshot");
             let own = self.store.mark.done();
@@ -194,28 +191,27 @@ impl Snapshots {
             .as_mut()
             .filter(|(receiving, _)| *receiving == id)
         else {
-            return Ok(ChunkWritten::Refused { id });
+            return Ok(ChunkWritten::Refused { token });
         };
-        let next = write.offset + write.data.len() as u64;
         if !write.done {
             return match sink.write(write.offset, &write.data) {
-                Ok(()) => Ok(ChunkWritten::Kept { id, next }),
+                Ok(()) => Ok(ChunkWritten::Kept { token }),
                 Err(error) if error.is_corrupt() => {
                     tracing::warn!(%error, "a chunk of a snapshot makes no sense; it starts over");
                     self.receiving = None;
-                    Ok(ChunkWritten::Refused { id })
+                    Ok(ChunkWritten::Refused { token })
                 }
                 Err(error) if error.is_full() => {
                     tracing::error!(%error, "there is no room for a snapshot; it starts over");
                     self.receiving = None;
                     std::thread::sleep(FULL_PAUSE);
-                    Ok(ChunkWritten::Refused { id })
+                    Ok(ChunkWritten::Refused { token })
                 }
                 Err(error) => Err(error.into()),
             };
         }
         let (Some(newest), Some((_, sink))) = (trailer(&write.data), self.receiving.take()) else {
-            return Ok(ChunkWritten::Refused { id });
+            return Ok(ChunkWritten::Refused { token });
         };
         let note = Note {
             meta: write.meta.clone(),
@@ -225,7 +221,7 @@ impl Snapshots {
             Ok(()) => {}
             Err(error) if error.is_corrupt() => {
                 tracing::warn!(%error, "a snapshot is not complete; it starts over");
-                return Ok(ChunkWritten::Refused { id });
+                return Ok(ChunkWritten::Refused { token });
             }
             Err(error) => return Err(error.into()),
         }
@@ -234,8 +230,7 @@ impl Snapshots {
         // What this node was sending is of files that are no more.
         self.sending.clear();
         Ok(ChunkWritten::Ready {
-            id,
-            next,
+            token,
             install: Box::new(install),
         })
     }
