@@ -25,11 +25,13 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use ferrolite_consensus::message::codec;
 use ferrolite_consensus::{ClusterId, Index, Message, NodeId};
 use ferrolite_wire::{Request, Version};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader, BufWriter};
+use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader, BufWriter};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 
+use crate::buffers::Buffers;
+use crate::framing::{put_frame, read_frame, write_frame};
 use crate::handle::{Event, Handle};
 use crate::scrub::{self, PageMessage};
 
@@ -38,8 +40,11 @@ const VERSION: u16 = 1;
 const HELLO_BYTES: usize = 56;
 /// Messages that may wait for one peer; what comes on top is dropped.
 const QUEUED_MESSAGES: usize = 1024;
-/// No message is larger: a chunk of the log or of a snapshot, or one large entry.
-const MAX_FRAME_BYTES: u32 = 64 << 20;
+/// So much is read from a peer at once, if its messages are small; a large one is read straight to where it is kept.
+const READ_BYTES: usize = 16 << 10;
+/// After so many small messages in a row memory for large ones is let go of.
+const SMALL_MESSAGES: u32 = 256;
+const SMALL_BYTES: usize = 64 << 10;
 /// How long a peer may take to accept a connection and to answer the greeting.
 const GREETING_TIMEOUT: Duration = Duration::from_secs(5);
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
@@ -72,15 +77,6 @@ enum Parcel {
     Consensus(Message),
     /// A [`PageMessage`], encoded.
     Page(Bytes),
-}
-
-impl Parcel {
-    fn encode(&self) -> Bytes {
-        match self {
-            Self::Consensus(message) => codec::encode(message),
-            Self::Page(bytes) => bytes.clone(),
-        }
-    }
 }
 
 #[derive(Debug)]
@@ -248,7 +244,9 @@ impl Line {
         hello.put_u64_le(self.handle.store.mark.done());
         put_frame(&mut out, &hello).map_err(said)?;
         stream.write_all(&out).await.map_err(said)?;
-        let answer = read_frame(&mut stream).await.map_err(said)?;
+        let answer = read_frame(&mut stream, &Buffers::new())
+            .await
+            .map_err(said)?;
         match answer.split_first() {
             Some((1, _)) => Ok(stream),
             Some((0, reason)) => Err(format!("it refused: {}", String::from_utf8_lossy(reason))),
@@ -286,53 +284,16 @@ impl Line {
 }
 
 async fn write_message(
-    writer: &mut (impl AsyncWriteExt + Unpin),
+    writer: &mut (impl AsyncWrite + Unpin),
     message: &Parcel,
 ) -> std::io::Result<()> {
-    let body = message.encode();
-    let len = u32::try_from(body.len())
-        .ok()
-        .filter(|len| *len <= MAX_FRAME_BYTES);
-    let Some(len) = len else {
-        return Err(std::io::Error::new(
-            std::io::ErrorKind::InvalidInput,
-            "a message is too long",
-        ));
-    };
-    writer.write_u32_le(len).await?;
-    writer.write_u32_le(crc32fast::hash(&body)).await?;
-    writer.write_all(&body).await
-}
-
-fn put_frame(out: &mut BytesMut, body: &[u8]) -> std::io::Result<()> {
-    let len = u32::try_from(body.len()).map_err(|_| {
-        std::io::Error::new(std::io::ErrorKind::InvalidInput, "a frame is too long")
-    })?;
-    out.put_u32_le(len);
-    out.put_u32_le(crc32fast::hash(body));
-    out.put_slice(body);
-    Ok(())
-}
-
-async fn read_frame(reader: &mut (impl AsyncRead + Unpin)) -> std::io::Result<Bytes> {
-    let invalid = |what| std::io::Error::new(std::io::ErrorKind::InvalidData, what);
-    let len = reader.read_u32_le().await?;
-    let crc = reader.read_u32_le().await?;
-    if len > MAX_FRAME_BYTES {
-        return Err(invalid("a frame is longer than any peer sends"));
-    }
-    let mut body = BytesMut::new();
-    let mut limited = reader.take(u64::from(len));
-    // Memory grows with what arrives, not with what is announced.
-    while limited.limit() > 0 {
-        if limited.read_buf(&mut body).await? == 0 {
-            return Err(std::io::ErrorKind::UnexpectedEof.into());
+    match message {
+        Parcel::Consensus(message) => {
+            let (head, data) = codec::encode_in_two(message);
+            write_frame(writer, &head, &data).await
         }
+        Parcel::Page(bytes) => write_frame(writer, bytes, &[]).await,
     }
-    if crc32fast::hash(&body) != crc {
-        return Err(invalid("the checksum of a frame is wrong"));
-    }
-    Ok(body.freeze())
 }
 
 /// What a peer says of itself.
@@ -406,11 +367,12 @@ pub(crate) async fn accept(
 ) {
     let (from, address) = announced;
     let (reader, mut writer) = stream.split();
+    let buffers = Buffers::new();
     let mut reader = BufReader::with_capacity(
-        64 << 10,
+        READ_BYTES,
         AsyncReadExt::chain(std::io::Cursor::new(received.freeze()), reader),
     );
-    let hello = match timeout(GREETING_TIMEOUT, read_frame(&mut reader)).await {
+    let hello = match timeout(GREETING_TIMEOUT, read_frame(&mut reader, &buffers)).await {
         Ok(Ok(bytes)) => Hello::decode(bytes),
         Ok(Err(error)) => Err(error.to_string()),
         Err(_) => Err("no greeting came in time".to_owned()),
@@ -439,8 +401,18 @@ pub(crate) async fn accept(
             address,
         });
     }
+    let mut small = 0;
     loop {
-        let message = match read_frame(&mut reader).await {
+        let frame = read_frame(&mut reader, &buffers).await;
+        match &frame {
+            Ok(bytes) if bytes.len() < SMALL_BYTES => small += 1,
+            _ => small = 0,
+        }
+        if small == SMALL_MESSAGES {
+            small = 0;
+            buffers.shrink();
+        }
+        let message = match frame {
             Ok(bytes) if bytes.first() == Some(&scrub::TAG) => {
                 let Some(message) = PageMessage::decode(bytes) else {
                     tracing::warn!(
