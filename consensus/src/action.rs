@@ -139,7 +139,9 @@ pub enum Action {
         /// Index of its entry.
         index: Index,
     },
-    /// Read a chunk of a snapshot for a peer. Answered by [`Event::SnapshotRead`](crate::Event::SnapshotRead).
+    /// Read a chunk of a snapshot for a peer. Answered by [`Event::SnapshotRead`](crate::Event::SnapshotRead). The end of a
+    /// stream is read when everything before it has arrived, and not only then: what it says of the rest has to hold
+    /// when it is read last.
     ReadSnapshot {
         /// To be given back.
         token: u64,
@@ -155,17 +157,19 @@ pub enum Action {
         /// What the peer has applied, as far as is known: a stream may hold only what changed since.
         peer_applied: Index,
     },
-    /// A peer needs no more of this stream; what was opened for it can be closed.
+    /// No peer needs more of this stream; what was opened for it can be closed.
     CloseSnapshot {
-        /// The peer.
-        peer: NodeId,
         /// The stream.
         id: u64,
     },
-    /// Write a chunk of a snapshot that a leader sends. Chunks of one id come in order, without gaps; a chunk at offset
-    /// 0 begins anew. With `done` the whole is to be installed, atomically and durably, in place of the application's
-    /// state and of the log. Answered by [`Event::SnapshotWritten`](crate::Event::SnapshotWritten).
+    /// Write a chunk of a snapshot that a leader sends. Several are handed out before the first is answered. Chunks of one
+    /// id come in order, without gaps, and are written in that order; a chunk at offset 0 begins anew. With `done`, which
+    /// comes when all others are answered, the whole is to be installed, atomically and durably, in place of the
+    /// application's state and of the log. Answered by [`Event::SnapshotWritten`](crate::Event::SnapshotWritten) or
+    /// [`Event::SnapshotRefused`](crate::Event::SnapshotRefused).
     WriteSnapshot {
+        /// To be given back; ascending.
+        token: u64,
         /// The leader that sends it.
         from: NodeId,
         /// What the snapshot is of.

@@ -276,7 +276,7 @@ impl Raft {
         self.serving = false;
         while let Some(progress) = self.progress.pop() {
             let stream = progress.open_stream();
-            self.close_stream(progress.id, stream);
+            self.close_stream(stream);
         }
         self.uncommitted.clear();
         self.uncommitted_bytes = 0;

@@ -71,19 +71,18 @@ pub enum Event {
         /// Which one.
         token: u64,
     },
-    /// An [`Action::WriteSnapshot`](crate::Action::WriteSnapshot) is done. If it was the last chunk, the snapshot
-    /// is installed, durably: the application's state is the snapshot's, and the log is empty and starts after
-    /// `meta.position.index`.
+    /// An [`Action::WriteSnapshot`](crate::Action::WriteSnapshot) is done, and every one before it that was not answered.
+    /// If it was the last chunk, the snapshot is installed, durably: the application's state is the snapshot's, and the
+    /// log is empty and starts after `meta.position.index`.
     SnapshotWritten {
-        /// The `meta.id` of the chunk.
-        id: u64,
-        /// The offset after the chunk.
-        next: u64,
+        /// Which one.
+        token: u64,
     },
-    /// A chunk could not be used (its checksum is wrong, the stream makes no sense): the transfer starts over.
+    /// A chunk could not be used (its checksum is wrong, the stream makes no sense): the transfer starts over. Chunks of the
+    /// same stream that were handed out after it are of no use either, and refused as well.
     SnapshotRefused {
-        /// The `meta.id` of the chunk.
-        id: u64,
+        /// Which one.
+        token: u64,
     },
     /// The connection to a peer broke, or was made again: what was on its way may be lost.
     PeerUnreachable {

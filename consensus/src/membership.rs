@@ -210,7 +210,7 @@ impl Raft {
         self.progress.sort_by_key(|progress| progress.id);
         for gone in before {
             let stream = gone.open_stream();
-            self.close_stream(gone.id, stream);
+            self.close_stream(stream);
         }
     }
 

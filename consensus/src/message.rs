@@ -9,7 +9,7 @@
 //! | [`Body::VoteRequest`] | [`Body::VoteResponse`] | a (pre-)candidate (paper §5.2; dissertation §9.6) |
 //! | [`Body::Append`] | [`Body::AppendResponse`] | the leader (paper §5.3) |
 //! | [`Body::Heartbeat`] | [`Body::HeartbeatResponse`] | the leader; carries read rounds (dissertation §6.4) |
-//! | [`Body::Snapshot`] | [`Body::SnapshotResponse`] | the leader, one chunk at a time (paper §7) |
+//! | [`Body::Snapshot`] | [`Body::SnapshotResponse`] | the leader, a chunk in each, several on their way (paper §7) |
 //! | [`Body::TimeoutNow`] | a vote request | the leader that hands over (dissertation §3.10) |
 
 pub mod codec;
@@ -146,7 +146,8 @@ pub enum Body {
     SnapshotResponse {
         /// Which snapshot.
         id: u64,
-        /// The offset of the next chunk that is wanted.
+        /// The offset of the next chunk that is wanted: everything before it is written. Said once for each chunk that was
+        /// written, and once more when what came instead of it begins elsewhere.
         next: u64,
         /// The follower holds everything up to the snapshot's position, on disk.
         installed: bool,

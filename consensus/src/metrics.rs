@@ -66,6 +66,8 @@ pub struct Metrics {
     pub snapshot_chunks_sent: u64,
     /// Chunks of snapshots received.
     pub snapshot_chunks_received: u64,
+    /// Times that chunks were sent again, from where the peer was known to stand.
+    pub snapshots_resumed: u64,
     /// Snapshots installed.
     pub snapshots_installed: u64,
 
@@ -130,4 +132,8 @@ pub struct Metrics {
     pub inflight_messages: u64,
     /// Gauge: bytes of entries on their way to peers.
     pub inflight_bytes: u64,
+    /// Gauge: chunks of snapshots on their way to peers.
+    pub snapshot_chunks_inflight: u64,
+    /// Gauge: chunks of snapshots that were handed out to be written, and are not.
+    pub snapshot_chunks_outstanding: u64,
 }

@@ -47,6 +47,11 @@ pub struct Options {
     pub max_pending_reads: usize,
     /// The largest chunk of a snapshot, in bytes.
     pub snapshot_chunk_bytes: u64,
+    /// The most chunks of a snapshot on their way to one peer; and of a follower, the most that it has handed out and that
+    /// are not written.
+    pub snapshot_window_chunks: usize,
+    /// The most bytes of such chunks; at least as many as a chunk has. A chunk goes beyond it only when it is alone.
+    pub snapshot_window_bytes: u64,
     /// How many applied entries [`Raft::purge_limit`](crate::Raft::purge_limit) leaves in the log for followers.
     pub trailing_entries: u64,
     /// A standby may become a voter when it lacks at most this many committed entries.
@@ -80,7 +85,9 @@ impl Options {
             max_entry_bytes: 16 << 20,
             tail_cache_bytes: 4 << 20,
             max_pending_reads: 65_536,
-            snapshot_chunk_bytes: 256 << 10,
+            snapshot_chunk_bytes: 512 << 10,
+            snapshot_window_chunks: 8,
+            snapshot_window_bytes: 4 << 20,
             trailing_entries: 4096,
             promotion_lag_entries: 1024,
             transfer_timeout_ms: 2_000,
@@ -115,6 +122,14 @@ impl Options {
             (
                 self.snapshot_chunk_bytes > 0,
                 "snapshot_chunk_bytes is zero",
+            ),
+            (
+                self.snapshot_window_chunks > 0,
+                "snapshot_window_chunks is zero",
+            ),
+            (
+                self.snapshot_window_bytes >= self.snapshot_chunk_bytes,
+                "snapshot_window_bytes is less than snapshot_chunk_bytes",
             ),
             (self.max_pending_reads > 0, "max_pending_reads is zero"),
             (

@@ -15,6 +15,7 @@ use alloc::collections::VecDeque;
 
 use crate::entry::{Incarnation, Index, NodeId};
 use crate::options::Options;
+use crate::snapshot::SnapshotSend;
 
 /// How a peer is being served.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,21 +29,8 @@ pub(crate) enum Mode {
     },
     /// Appends follow one another.
     Replicate,
-    /// Chunks of a snapshot go, one at a time.
+    /// Chunks of a snapshot go, within a window of their own.
     Snapshot(SnapshotSend),
-}
-
-/// Where the sending of a snapshot stands.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct SnapshotSend {
-    /// The stream and the index that it reaches, once its first chunk was read.
-    pub(crate) stream: Option<(u64, Index)>,
-    /// The peer has everything before this offset.
-    pub(crate) offset: u64,
-    /// A chunk is being read; its token.
-    pub(crate) reading: Option<u64>,
-    /// When the chunk at `offset` was sent, if it was.
-    pub(crate) sent_at: Option<u64>,
 }
 
 /// A leader's view of one peer.
@@ -140,7 +128,7 @@ impl Progress {
 
     /// Begins to send a snapshot.
     pub(crate) fn begin_snapshot(&mut self) {
-        self.mode = Mode::Snapshot(SnapshotSend::default());
+        self.mode = Mode::Snapshot(SnapshotSend::new());
         self.clear_flow();
     }
 
@@ -194,10 +182,17 @@ impl Progress {
         self.inflight_bytes
     }
 
+    pub(crate) fn inflight_chunks(&self) -> usize {
+        match &self.mode {
+            Mode::Snapshot(send) => send.inflight_chunks(),
+            _ => 0,
+        }
+    }
+
     /// The snapshot stream that is open for this peer.
     pub(crate) fn open_stream(&self) -> Option<u64> {
         match &self.mode {
-            Mode::Snapshot(send) => send.stream.map(|(id, _)| id),
+            Mode::Snapshot(send) => send.stream_id(),
             _ => None,
         }
     }
@@ -252,7 +247,7 @@ impl Progress {
                 Mode::Probe { .. } => PeerMode::Probe,
                 Mode::Replicate => PeerMode::Replicate,
                 Mode::Snapshot(send) => PeerMode::Snapshot {
-                    offset: send.offset,
+                    offset: send.arrived(),
                 },
             },
             inflight_messages: self.inflight_messages(),

@@ -19,7 +19,7 @@ use crate::progress::Progress;
 use crate::random::Random;
 use crate::reads::Reads;
 use crate::recovery::Recovered;
-use crate::snapshot::Incoming;
+use crate::snapshot::{ChunkWrite, Incoming};
 use crate::storage::Saves;
 use crate::transfer::Transfer;
 
@@ -81,6 +81,8 @@ pub struct Raft {
     /// The last acknowledgement given in this term.
     pub(crate) acked: Index,
     pub(crate) incoming: Option<Incoming>,
+    /// Chunks of snapshots that were handed out and not answered, in order.
+    pub(crate) chunk_writes: VecDeque<ChunkWrite>,
 
     // Leader.
     /// The peers that are sent the log, sorted by number.
@@ -165,6 +167,7 @@ impl Raft {
             seen_seq: 0,
             acked: 0,
             incoming: None,
+            chunk_writes: VecDeque::new(),
             progress: Vec::new(),
             noop: 0,
             next_seq: 1,
@@ -219,8 +222,8 @@ impl Raft {
                 self.on_snapshot_read(token, meta, offset, data, done);
             }
             Event::SnapshotUnavailable { token } => self.on_snapshot_unavailable(token),
-            Event::SnapshotWritten { id, next } => self.on_snapshot_written(id, next),
-            Event::SnapshotRefused { id } => self.on_snapshot_refused(id),
+            Event::SnapshotWritten { token } => self.on_snapshot_written(token),
+            Event::SnapshotRefused { token } => self.on_snapshot_refused(token),
             Event::PeerUnreachable { peer } => self.on_peer_unreachable(peer),
         }
     }
@@ -398,7 +401,7 @@ impl Raft {
         } else if progress.incarnation != incarnation {
             let stream = progress.open_stream();
             *progress = Progress::new(peer, incarnation, last, next_seq, now);
-            self.close_stream(peer, stream);
+            self.close_stream(stream);
         }
     }
 
@@ -452,11 +455,5 @@ impl Raft {
             .binary_search_by_key(&peer, |progress| progress.id)
             .ok()?;
         self.progress.get(at)
-    }
-
-    pub(crate) const fn token(&mut self) -> u64 {
-        let token = self.next_token;
-        self.next_token = self.next_token.wrapping_add(1);
-        token
     }
 }

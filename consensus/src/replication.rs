@@ -252,7 +252,7 @@ impl Raft {
                 // It found the entries elsewhere, or acknowledged them late.
                 let stream = progress.open_stream();
                 progress.replicate();
-                self.close_stream(from, stream);
+                self.close_stream(stream);
             }
             Mode::Snapshot(_) | Mode::Replicate => {}
         }
@@ -372,7 +372,7 @@ impl Raft {
             return;
         };
         match &mut progress.mode {
-            Mode::Snapshot(send) => send.sent_at = None,
+            Mode::Snapshot(send) => send.doubt(),
             Mode::Probe { waiting, .. } => *waiting = false,
             Mode::Replicate => progress.probe(progress.matched.saturating_add(1), next_seq),
         }

@@ -179,7 +179,7 @@ impl Raft {
             .filter(|progress| self.is_in_touch(progress))
         {
             limit = limit.min(match &progress.mode {
-                Mode::Snapshot(send) => send.stream.map_or(Index::MAX, |(_, index)| index),
+                Mode::Snapshot(send) => send.index().unwrap_or(Index::MAX),
                 _ => progress.matched,
             });
         }
@@ -229,6 +229,8 @@ impl Raft {
             reads_pending: self.reads.len() as u64,
             inflight_messages: sum(|progress| progress.inflight_messages() as u64),
             inflight_bytes: sum(Progress::inflight_bytes),
+            snapshot_chunks_inflight: sum(|progress| progress.inflight_chunks() as u64),
+            snapshot_chunks_outstanding: self.chunk_writes.len() as u64,
             ..self.metrics
         }
     }

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 use bytes::Bytes;
-use ferrolite_consensus::message::codec::{decode, encode};
+use ferrolite_consensus::message::codec::{decode, encode, encode_in_two};
 use ferrolite_consensus::{
     AppendOutcome, Body, Configuration, Entry, EntryKind, HardState, Member, Message, Position,
     Role, SnapshotMeta,
@@ -152,6 +152,20 @@ proptest! {
     #[test]
     fn a_message_survives_its_bytes(message in message()) {
         prop_assert_eq!(decode(&encode(&message)), Ok(message));
+    }
+
+    /// Protects: the pieces that are sent one after the other are the message, and what is large is not copied.
+    #[test]
+    fn two_pieces_are_the_message(message in message()) {
+        let (head, data) = encode_in_two(&message);
+        let joined = Bytes::from([head, data.clone()].concat());
+        prop_assert_eq!(encode(&message), joined);
+        match &message.body {
+            Body::Snapshot { data: chunk, .. } if !chunk.is_empty() => {
+                prop_assert_eq!(chunk.as_ptr(), data.as_ptr());
+            }
+            _ => prop_assert!(data.is_empty()),
+        }
     }
 
     /// Protects: a message that was cut short, or has bytes behind it, is refused and not half believed.

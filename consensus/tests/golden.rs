@@ -6,7 +6,7 @@
 //! | command | what it does |
 //! |---|---|
 //! | `voters 1 2 3` | the founding configuration |
-//! | `start 1 [terms=1.1.2] [term=2] [applied=N] [damaged=N] [lease] […]` | starts a node; `terms` makes its log, whose first entry is the configuration; a node that ran before starts from its disk. Options: `cache=` `message=` `uncommitted=` `window=` `chunk=` `lag=` `trailing=` `weight=` `drift=` `jump=` |
+//! | `start 1 [terms=1.1.2] [term=2] [applied=N] [damaged=N] [lease] […]` | starts a node; `terms` makes its log, whose first entry is the configuration; a node that ran before starts from its disk. Options: `cache=` `message=` `uncommitted=` `window=` `chunks=` (of a snapshot) `chunk_bytes=` `chunks_window=` `chunks_bytes=` `lag=` `trailing=` `weight=` `drift=` `jump=` |
 //! | `fresh 4` | starts a node that knows nothing |
 //! | `wait MS` | time passes |
 //! | `timeout 1`, `next` | time passes until the node, or the first of all nodes, wants a tick, and it gets that |
@@ -15,6 +15,7 @@
 //! | `settle` | messages arrive until there are none |
 //! | `cut 1 2`, `heal` | messages between the two are lost from now on |
 //! | `hold 1`, `persist 1` | the node's writes are not completed; are all completed |
+//! | `refuse 1` | they are all completed, but for chunks of a snapshot, which cannot be used |
 //! | `propose 1 a b` `read 1 TOKEN` `transfer 1 [2]` `change 1 add=4 [spare=5] [set=4.voter] [remove=2]` | requests |
 //! | `crash 1`, `purge 1 N`, `fail 1` | the process ends; a prefix of the log goes; storage fails |
 //! | `force 1 CLUSTER` | a node that is down gets a configuration of which it is the only voter |

@@ -94,7 +94,8 @@ fn a_step_with_nothing_to_do_allocates_nothing() {
         },
         Event::HardStateSaved { seq: 1 },
         Event::Applied { index: 3 },
-        Event::SnapshotWritten { id: 1, next: 1 },
+        Event::SnapshotWritten { token: 1 },
+        Event::SnapshotRefused { token: 1 },
         Event::SnapshotUnavailable { token: 9 },
     ];
     for event in doubled {

@@ -177,7 +177,8 @@ fn work(
             })
         }
         Job::ReadSnapshot(read) => Some(match snapshots.read(read) {
-            Ok(chunk) => Outcome::Read(chunk),
+            Ok(Some(chunk)) => Outcome::Read(chunk),
+            Ok(None) => Outcome::Unavailable { token: read.token },
             // A page has rotted: it will be put back, and the snapshot begun anew.
             Err(error) if error.is_rot() => {
                 tracing::error!(%error, "a snapshot cannot be sent now");

@@ -42,8 +42,10 @@
 //! # }
 //! ```
 
+mod buffers;
 mod checkpoint;
 mod error;
+mod framing;
 mod gateway;
 mod handle;
 pub mod inspection;

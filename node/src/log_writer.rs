@@ -30,12 +30,8 @@ pub(crate) enum Work {
     HardState { seq: u64, state: HardState },
     /// Entries before this one are not needed any more.
     Purge { first: Index },
-    /// A snapshot is in place: the log begins anew after it. `id` and `next` are the consensus's.
-    Reset {
-        id: u64,
-        next: u64,
-        install: Box<Install>,
-    },
+    /// A snapshot is in place: the log begins anew after it. `token` is the consensus's.
+    Reset { token: u64, install: Box<Install> },
 }
 
 /// What became of it.
@@ -48,7 +44,7 @@ pub(crate) enum Stored {
     /// The log now begins with this entry.
     Purged { first: Index },
     /// The log has begun anew after a snapshot.
-    Reset { id: u64, next: u64 },
+    Reset { token: u64 },
     /// Nothing is written any more.
     Failed(String),
 }
@@ -99,10 +95,10 @@ fn write(store: &Store, batch: &mut Vec<Work>, replica: &Driver) -> Result<(), E
                     first: store.log.drop_prefix(first)?,
                 });
             }
-            Work::Reset { id, next, install } => {
+            Work::Reset { token, install } => {
                 sync(&mut appended)?;
                 install.finish(store)?;
-                report(Stored::Reset { id, next });
+                report(Stored::Reset { token });
             }
         }
     }

@@ -15,7 +15,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
 
-use crate::peers::MAX_FRAME_BYTES;
+use crate::framing::{FRAME_HEADER_BYTES, put_prefix};
 
 /// Bytes that may wait for one peer; a message on top is dropped, unless nothing waits. Consensus keeps less than that on
 /// its way, so this is for a peer that does not read.
@@ -47,27 +47,25 @@ impl Outgoing {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Puts a message into the queue. Says whether there was room for it.
-    pub(crate) fn push(&self, body: Bytes) -> bool {
+    /// Puts a message into the queue, whose body is `head` and then `data`. Says whether there was room for it.
+    pub(crate) fn push(&self, head: Bytes, data: Bytes) -> bool {
         let mut queue = self.queue();
-        let len = u32::try_from(body.len())
-            .ok()
-            .filter(|len| *len <= MAX_FRAME_BYTES);
-        let Some(len) = len else {
-            tracing::error!(bytes = body.len(), "a message for a peer is too long");
-            return false;
-        };
-        if queue.waiting_bytes > 0 && queue.waiting_bytes + body.len() > MAX_WAITING_BYTES {
+        let len = head.len() + data.len();
+        if queue.waiting_bytes > 0 && queue.waiting_bytes + len > MAX_WAITING_BYTES {
             return false;
         }
-        queue.waiting_bytes += 8 + body.len();
-        queue.tail.put_u32_le(len);
-        queue.tail.put_u32_le(crc32fast::hash(&body));
-        if body.len() <= COPIED_BYTES {
-            queue.tail.put_slice(&body);
-        } else {
-            queue.close_tail();
-            queue.pieces.push_back(body);
+        if let Err(error) = put_prefix(&mut queue.tail, &head, &data) {
+            tracing::error!(bytes = len, %error, "a message for a peer is dropped");
+            return false;
+        }
+        queue.waiting_bytes += FRAME_HEADER_BYTES + len;
+        for piece in [head, data] {
+            if piece.len() <= COPIED_BYTES {
+                queue.tail.put_slice(&piece);
+            } else {
+                queue.close_tail();
+                queue.pieces.push_back(piece);
+            }
         }
         true
     }
@@ -181,9 +179,10 @@ mod tests {
         let mut sent = Vec::new();
         for nth in 0..200_u32 {
             let len = if nth % 7 == 0 { 200_000 } else { 40 };
-            let body = Bytes::from(vec![nth.to_le_bytes()[0]; len]);
-            assert!(outgoing.push(body.clone()));
-            sent.push(body);
+            let head = Bytes::from_static(&[1, 2, 3]);
+            let data = Bytes::from(vec![nth.to_le_bytes()[0]; len]);
+            assert!(outgoing.push(head.clone(), data.clone()));
+            sent.push([&head[..], &data[..]].concat());
             if nth == 20 {
                 outgoing.connected(Arc::clone(&stream));
             }
@@ -208,9 +207,11 @@ mod tests {
     async fn is_bounded() {
         let outgoing = Outgoing::default();
         let body = Bytes::from(vec![0; 1 << 20]);
-        let taken = (0..100).filter(|_| outgoing.push(body.clone())).count();
+        let taken = (0..100)
+            .filter(|_| outgoing.push(Bytes::new(), body.clone()))
+            .count();
         assert_eq!(taken, (MAX_WAITING_BYTES >> 20) - 1);
         outgoing.disconnected();
-        assert!(outgoing.push(body));
+        assert!(outgoing.push(Bytes::new(), body));
     }
 }

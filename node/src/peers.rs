@@ -25,11 +25,13 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use ferrolite_consensus::message::codec;
 use ferrolite_consensus::{ClusterId, Index, Message, NodeId};
 use ferrolite_wire::{Request, Version};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use crate::buffers::Buffers;
+use crate::framing::{holds_frame, put_frame, read_frame};
 use crate::handle::{Event, Handle};
 use crate::outgoing::Outgoing;
 use crate::scrub::{self, PageMessage};
@@ -37,12 +39,11 @@ use crate::scrub::{self, PageMessage};
 const MAGIC: &[u8; 4] = b"FRLP";
 const VERSION: u16 = 1;
 const HELLO_BYTES: usize = 56;
-/// No message is larger: a chunk of the log or of a snapshot, or one large entry.
-pub(crate) const MAX_FRAME_BYTES: u32 = 64 << 20;
-/// A frame's length and checksum.
-const FRAME_HEADER_BYTES: usize = 8;
-/// Room that is made at once for a frame that was announced; more is made as more arrives.
-const FRAME_ROOM_BYTES: usize = 64 << 10;
+/// So much is read from a peer at once, if its messages are small; a large one is read straight to where it is kept.
+const READ_BYTES: usize = 16 << 10;
+/// After so many small messages in a row memory for large ones is let go of.
+const SMALL_MESSAGES: u32 = 256;
+const SMALL_BYTES: usize = 64 << 10;
 /// How long a peer may take to accept a connection and to answer the greeting.
 const GREETING_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a peer is not read from while the replica has enough to do.
@@ -105,12 +106,13 @@ impl Peers {
     /// Sends a message if there is a way to its receiver, and forgets it otherwise. It leaves with the next
     /// [`flush`](Self::flush).
     pub(crate) fn send(&mut self, message: &Message) {
-        self.post(message.to, codec::encode(message));
+        let (head, data) = codec::encode_in_two(message);
+        self.post(message.to, head, data);
     }
 
     /// Likewise, for a message about a page.
     pub(crate) fn send_page(&mut self, to: NodeId, message: &PageMessage) {
-        self.post(to, message.encode());
+        self.post(to, message.encode(), Bytes::new());
     }
 
     /// Writes out what was said.
@@ -121,7 +123,7 @@ impl Peers {
         }
     }
 
-    fn post(&mut self, to: NodeId, body: Bytes) {
+    fn post(&mut self, to: NodeId, head: Bytes, data: Bytes) {
         let Some(address) = self.address(to) else {
             tracing::debug!(
                 to,
@@ -153,7 +155,7 @@ impl Peers {
         }
         if let Some(link) = self.links.get_mut(&to) {
             link.dirty = true;
-            if !link.outgoing.push(body) {
+            if !link.outgoing.push(head, data) {
                 tracing::trace!(to, "the queue to this node is full; a message is dropped");
             }
         }
@@ -246,7 +248,9 @@ impl Line {
         hello.put_u64_le(self.handle.store.mark.done());
         put_frame(&mut out, &hello).map_err(said)?;
         stream.write_all(&out).await.map_err(said)?;
-        let answer = read_frame(&mut stream).await.map_err(said)?;
+        let answer = read_frame(&mut stream, &Buffers::new())
+            .await
+            .map_err(said)?;
         match answer.split_first() {
             Some((1, _)) => Ok(stream),
             Some((0, reason)) => Err(format!("it refused: {}", String::from_utf8_lossy(reason))),
@@ -288,50 +292,6 @@ async fn closed(stream: &TcpStream) -> std::io::Result<()> {
             Err(error) => return Err(error),
         }
     }
-}
-
-fn put_frame(out: &mut BytesMut, body: &[u8]) -> std::io::Result<()> {
-    let len = u32::try_from(body.len()).map_err(|_| {
-        std::io::Error::new(std::io::ErrorKind::InvalidInput, "a frame is too long")
-    })?;
-    out.put_u32_le(len);
-    out.put_u32_le(crc32fast::hash(body));
-    out.put_slice(body);
-    Ok(())
-}
-
-async fn read_frame(reader: &mut (impl AsyncRead + Unpin)) -> std::io::Result<Bytes> {
-    let invalid = |what| std::io::Error::new(std::io::ErrorKind::InvalidData, what);
-    let len = reader.read_u32_le().await?;
-    let crc = reader.read_u32_le().await?;
-    if len > MAX_FRAME_BYTES {
-        return Err(invalid("a frame is longer than any peer sends"));
-    }
-    let mut body = BytesMut::with_capacity(
-        usize::try_from(len)
-            .unwrap_or(usize::MAX)
-            .min(FRAME_ROOM_BYTES),
-    );
-    let mut limited = reader.take(u64::from(len));
-    // Memory grows with what arrives, not with what is announced.
-    while limited.limit() > 0 {
-        if limited.read_buf(&mut body).await? == 0 {
-            return Err(std::io::ErrorKind::UnexpectedEof.into());
-        }
-    }
-    if crc32fast::hash(&body) != crc {
-        return Err(invalid("the checksum of a frame is wrong"));
-    }
-    Ok(body.freeze())
-}
-
-/// Whether some bytes begin with a whole frame.
-fn holds_frame(mut bytes: &[u8]) -> bool {
-    let Ok(len) = bytes.try_get_u32_le() else {
-        return false;
-    };
-    let len = usize::try_from(len).unwrap_or(usize::MAX);
-    bytes.len() >= len.saturating_add(FRAME_HEADER_BYTES - 4)
 }
 
 /// What a peer says of itself.
@@ -405,11 +365,12 @@ pub(crate) async fn accept(
 ) {
     let (from, address) = announced;
     let (reader, mut writer) = stream.split();
+    let buffers = Buffers::new();
     let mut reader = BufReader::with_capacity(
-        64 << 10,
+        READ_BYTES,
         AsyncReadExt::chain(std::io::Cursor::new(received.freeze()), reader),
     );
-    let hello = match timeout(GREETING_TIMEOUT, read_frame(&mut reader)).await {
+    let hello = match timeout(GREETING_TIMEOUT, read_frame(&mut reader, &buffers)).await {
         Ok(Ok(bytes)) => Hello::decode(bytes),
         Ok(Err(error)) => Err(error.to_string()),
         Err(_) => Err("no greeting came in time".to_owned()),
@@ -438,6 +399,7 @@ pub(crate) async fn accept(
             address,
         });
     }
+    let mut small = 0;
     loop {
         // What has arrived together is taken together, up to what the replica keeps up with.
         if !holds_frame(reader.buffer()) || handle.driver.is_behind() {
@@ -446,7 +408,16 @@ pub(crate) async fn accept(
                 tokio::time::sleep(BEHIND_PAUSE).await;
             }
         }
-        let message = match read_frame(&mut reader).await {
+        let frame = read_frame(&mut reader, &buffers).await;
+        match &frame {
+            Ok(bytes) if bytes.len() < SMALL_BYTES => small += 1,
+            _ => small = 0,
+        }
+        if small == SMALL_MESSAGES {
+            small = 0;
+            buffers.shrink();
+        }
+        let message = match frame {
             Ok(bytes) if bytes.first() == Some(&scrub::TAG) => {
                 let Some(message) = PageMessage::decode(bytes) else {
                     tracing::warn!(

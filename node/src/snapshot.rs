@@ -11,6 +11,10 @@
 //! trailer   "FRLTSNAP" · u64 index up to which pages may be newer · u32 CRC-32 of the sixteen bytes before
 //! ```
 //!
+//! Several chunks are handed out before the first is answered; how many, the consensus decides. The end of a stream is read
+//! when everything before it has arrived: a page that is sent again is read again, and may be newer than an end allows
+//! that was read before.
+//!
 //! A node that has been away has most of the pages: it said how far its files are when it connected, and gets the pages
 //! that have changed since. The receiver collects the files aside. Once all are there and on disk, a durable note says so, and from
 //! then on the snapshot *will* be installed, by this process or the next: the files are moved into place,
@@ -25,6 +29,7 @@ use ferrolite_consensus::{Configuration, Index, NodeId, Position, SnapshotMeta};
 use ferrolite_pager::{PendingInstall, SnapshotSink, SnapshotSource};
 use serde::{Deserialize, Serialize};
 
+use crate::buffers::Buffers;
 use crate::error::Error;
 use crate::membership;
 use crate::store::Store;
@@ -62,6 +67,7 @@ pub(crate) struct ChunkRead {
 /// A chunk that the leader sent.
 #[derive(Debug)]
 pub(crate) struct Write {
+    pub(crate) token: u64,
     pub(crate) meta: SnapshotMeta,
     pub(crate) offset: u64,
     pub(crate) data: Bytes,
@@ -71,16 +77,12 @@ pub(crate) struct Write {
 /// What became of it.
 #[derive(Debug)]
 pub(crate) enum ChunkWritten {
-    /// It is kept; the next one begins there.
-    Kept { id: u64, next: u64 },
+    /// It is kept.
+    Kept { token: u64 },
     /// It makes no sense.
-    Refused { id: u64 },
+    Refused { token: u64 },
     /// It was the last; the files are in place, and the log is to begin anew after the snapshot.
-    Ready {
-        id: u64,
-        next: u64,
-        install: Box<Install>,
-    },
+    Ready { token: u64, install: Box<Install> },
 }
 
 #[derive(Debug)]
@@ -96,6 +98,7 @@ pub(crate) struct Snapshots {
     sending: HashMap<u64, Sending>,
     next_id: u64,
     receiving: Option<(u64, SnapshotSink)>,
+    buffers: Arc<Buffers>,
 }
 
 impl Snapshots {
@@ -107,10 +110,12 @@ impl Snapshots {
             sending: HashMap::new(),
             next_id,
             receiving: None,
+            buffers: Buffers::new(),
         }
     }
 
-    pub(crate) fn read(&mut self, read: &Read) -> Result<ChunkRead, Error> {
+    /// Reads a chunk; `None` where the stream has none, which is what a peer wants that makes no sense.
+    pub(crate) fn read(&mut self, read: &Read) -> Result<Option<ChunkRead>, Error> {
         let known = read.id.filter(|id| self.sending.contains_key(id));
         let (id, offset) = match known {
             Some(id) => (id, read.offset),
@@ -120,34 +125,41 @@ impl Snapshots {
             return Err(Error::Stopped);
         };
         let index = sending.index;
-        if offset >= sending.source.len() {
+        if offset > sending.source.len() {
+            return Ok(None);
+        }
+        if offset == sending.source.len() {
             let mut trailer = Vec::with_capacity(TRAILER_BYTES);
             trailer.put_slice(TRAILER_MAGIC);
             trailer.put_u64_le(self.store.mark.target());
             trailer.put_u32_le(crc32fast::hash(&trailer));
             let data = Bytes::from(trailer);
-            return Ok(ChunkRead {
+            return Ok(Some(ChunkRead {
                 token: read.token,
                 id,
                 index,
                 offset,
                 data,
                 done: true,
-            });
+            }));
         }
         let max = usize::try_from(read.max_bytes).unwrap_or(usize::MAX);
-        let (data, _) = sending
-            .source
-            .read(offset, max)
-            .map_err(|error| Error::io("reading a database file for a snapshot", error))?;
-        Ok(ChunkRead {
+        let mut data = self.buffers.take(max);
+        match sending.source.read_into(offset, max, &mut data) {
+            Ok(_) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::InvalidInput => return Ok(None),
+            Err(error) => {
+                return Err(Error::io("reading a database file for a snapshot", error));
+            }
+        }
+        Ok(Some(ChunkRead {
             token: read.token,
             id,
             index,
             offset,
-            data: Bytes::from(data),
+            data: self.buffers.lend(data),
             done: false,
-        })
+        }))
     }
 
     fn begin(&mut self, peer: NodeId) -> Result<u64, Error> {
@@ -179,10 +191,13 @@ impl Snapshots {
 
     pub(crate) fn close(&mut self, id: u64) {
         self.sending.remove(&id);
+        if self.sending.is_empty() {
+            self.buffers.shrink();
+        }
     }
 
     pub(crate) fn write(&mut self, write: &Write) -> Result<ChunkWritten, Error> {
-        let id = write.meta.id;
+        let (token, id) = (write.token, write.meta.id);
         if write.offset == 0 {
             tracing::info!(index = write.meta.position.index, "receiving a snapshot");
             let own = self.store.mark.done();
@@ -194,28 +209,27 @@ impl Snapshots {
             .as_mut()
             .filter(|(receiving, _)| *receiving == id)
         else {
-            return Ok(ChunkWritten::Refused { id });
+            return Ok(ChunkWritten::Refused { token });
         };
-        let next = write.offset + write.data.len() as u64;
         if !write.done {
             return match sink.write(write.offset, &write.data) {
-                Ok(()) => Ok(ChunkWritten::Kept { id, next }),
+                Ok(()) => Ok(ChunkWritten::Kept { token }),
                 Err(error) if error.is_corrupt() => {
                     tracing::warn!(%error, "a chunk of a snapshot makes no sense; it starts over");
                     self.receiving = None;
-                    Ok(ChunkWritten::Refused { id })
+                    Ok(ChunkWritten::Refused { token })
                 }
                 Err(error) if error.is_full() => {
                     tracing::error!(%error, "there is no room for a snapshot; it starts over");
                     self.receiving = None;
                     std::thread::sleep(FULL_PAUSE);
-                    Ok(ChunkWritten::Refused { id })
+                    Ok(ChunkWritten::Refused { token })
                 }
                 Err(error) => Err(error.into()),
             };
         }
         let (Some(newest), Some((_, sink))) = (trailer(&write.data), self.receiving.take()) else {
-            return Ok(ChunkWritten::Refused { id });
+            return Ok(ChunkWritten::Refused { token });
         };
         let note = Note {
             meta: write.meta.clone(),
@@ -225,7 +239,7 @@ impl Snapshots {
             Ok(()) => {}
             Err(error) if error.is_corrupt() => {
                 tracing::warn!(%error, "a snapshot is not complete; it starts over");
-                return Ok(ChunkWritten::Refused { id });
+                return Ok(ChunkWritten::Refused { token });
             }
             Err(error) => return Err(error.into()),
         }
@@ -234,8 +248,7 @@ impl Snapshots {
         // What this node was sending is of files that are no more.
         self.sending.clear();
         Ok(ChunkWritten::Ready {
-            id,
-            next,
+            token,
             install: Box::new(install),
         })
     }

@@ -5,8 +5,8 @@
 //! - [`SnapshotSource`] reads files that are in use. Its list of databases and page counts is frozen when it is made,
 //!   so that every record has one place in the stream and the stream can be taken up again at any record. The pages are
 //!   not frozen: checkpoints go on meanwhile.
-//! - [`SnapshotSink`] checks what comes, record by record, and writes it to files aside, in `incoming/`. Its
-//!   `finish` is the moment of decision: once the file `incoming/complete` is durable, the snapshot *will* be installed.
+//! - [`SnapshotSink`] checks what comes, record by record, and writes it to files aside, in `incoming/`; large ones are
+//!   synced while they come, so that the disk is busy meanwhile. Its `finish` is the moment of decision: once the file `incoming/complete` is durable, the snapshot *will* be installed.
 //! - [`PendingInstall`] is such a decision, found again after any crash. Applying it renames the files over the live
 //!   ones, or writes the pages that changed into them; that can be repeated, in whole or from the middle, with the same end.
 //!
@@ -66,6 +66,7 @@
 //! # }
 //! ```
 
+mod early;
 mod format;
 mod install;
 mod part;

@@ -50,6 +50,20 @@ const TIMEOUT_NOW: u8 = 9;
 /// The message as bytes.
 #[must_use]
 pub fn encode(message: &Message) -> Bytes {
+    let (mut out, data) = encode_apart(message);
+    out.put_slice(&data);
+    Bytes::from(out)
+}
+
+/// The message as bytes in two pieces, the second after the first: what makes a chunk of a snapshot large is not copied.
+/// Behind any other message nothing comes.
+#[must_use]
+pub fn encode_in_two(message: &Message) -> (Bytes, Bytes) {
+    let (out, data) = encode_apart(message);
+    (Bytes::from(out), data)
+}
+
+fn encode_apart(message: &Message) -> (Vec<u8>, Bytes) {
     let mut out = Vec::with_capacity(encoded_len_estimate(&message.body));
     out.put_u8(VERSION);
     out.put_u8(kind(&message.body));
@@ -58,8 +72,8 @@ pub fn encode(message: &Message) -> Bytes {
     out.put_u64_le(message.incarnation);
     out.put_u64_le(message.to);
     out.put_u64_le(message.term);
-    encode_body(&mut out, &message.body);
-    Bytes::from(out)
+    let data = encode_body(&mut out, &message.body);
+    (out, data)
 }
 
 /// Reads a message from borrowed bytes; payloads are copied.
@@ -114,7 +128,8 @@ fn encoded_len_estimate(body: &Body) -> usize {
             .iter()
             .map(|entry| LEAST_ENTRY_BYTES.saturating_add(entry.payload.len()))
             .sum(),
-        Body::Snapshot { data, .. } => data.len().saturating_add(256),
+        // Without its data.
+        Body::Snapshot { .. } => 256,
         _ => 0,
     };
     variable.saturating_add(HEADER_BYTES + 64)
@@ -125,19 +140,26 @@ fn put_position(out: &mut Vec<u8>, position: Position) {
     out.put_u64_le(position.term);
 }
 
-/// Puts bytes led by their length. Lengths are bounded far below 4 GiB by `Options::validate`; a payload beyond
-/// that is cut, so that the length and the bytes still agree.
+/// Puts bytes led by their length.
 fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+    let length = put_length(out, bytes);
+    out.put_slice(bytes.get(..length).unwrap_or(bytes));
+}
+
+/// Puts the length of bytes that follow, and says how many are to follow. Lengths are bounded far below 4 GiB by
+/// `Options::validate`; a payload beyond that is cut, so that the length and the bytes still agree.
+fn put_length(out: &mut Vec<u8>, bytes: &[u8]) -> usize {
     let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
     out.put_u32_le(length);
-    out.put_slice(bytes.get(..length as usize).unwrap_or(bytes));
+    length as usize
 }
 
 fn flags(first: bool, second: bool) -> u8 {
     u8::from(first) | (u8::from(second) << 1)
 }
 
-fn encode_body(out: &mut Vec<u8>, body: &Body) {
+/// Puts all of the body but the bytes that it ends with, if it ends with data; these are returned.
+fn encode_body(out: &mut Vec<u8>, body: &Body) -> Bytes {
     match body {
         Body::VoteRequest {
             last,
@@ -203,7 +225,8 @@ fn encode_body(out: &mut Vec<u8>, body: &Body) {
             put_bytes(out, &meta.configuration.encode());
             out.put_u64_le(*offset);
             out.put_u8(u8::from(*done));
-            put_bytes(out, data);
+            let length = put_length(out, data);
+            return data.slice(..length.min(data.len()));
         }
         Body::SnapshotResponse {
             id,
@@ -216,6 +239,7 @@ fn encode_body(out: &mut Vec<u8>, body: &Body) {
         }
         Body::TimeoutNow => {}
     }
+    Bytes::new()
 }
 
 fn position(reader: &mut Reader) -> Result<Position, DecodeError> {

@@ -162,7 +162,7 @@ pub const MUTANTS: &[Mutant] = &[
         bug: "a snapshot leaves the old configuration in effect",
         source: "openraft 1808",
         edits: &[edit(
-            "snapshot.rs",
+            "snapshot/receiving.rs",
             "self.configurations.reset(meta.configuration_index, meta.configuration);",
             "let _ = &meta.configuration;",
         )],
@@ -377,6 +377,51 @@ pub const MUTANTS: &[Mutant] = &[
             "replication.rs",
             "!self.is_installing() && (self.hard.claim.is_none() || self.saves.is_clean())",
             "self.hard.claim.is_none() || self.saves.is_clean()",
+        )],
+    },
+    Mutant {
+        bug: "the end of a snapshot is read before the rest has arrived, which is then read again",
+        source: "this crate",
+        edits: &[edit(
+            "snapshot/sending.rs",
+            "if chunk.done && !self.ends.is_empty() {",
+            "if false && chunk.done {",
+        )],
+    },
+    Mutant {
+        bug: "a chunk of a snapshot is taken for the one that was lost before it",
+        source: "this crate",
+        edits: &[edit(
+            "snapshot/receiving.rs",
+            "} else if offset == incoming.next && has_room {",
+            "} else if offset >= incoming.next && has_room {",
+        )],
+    },
+    Mutant {
+        bug: "a snapshot is installed while the log is being written",
+        source: "this crate",
+        edits: &[edit(
+            "snapshot/receiving.rs",
+            "if !self.log.is_quiet() || !self.chunk_writes.is_empty() {",
+            "if !self.chunk_writes.is_empty() {",
+        )],
+    },
+    Mutant {
+        bug: "a follower hands out every chunk of a snapshot that comes, however slow its disk is",
+        source: "this crate",
+        edits: &[edit(
+            "snapshot/receiving.rs",
+            "&& waiting.saturating_add(bytes) <= self.options.snapshot_window_bytes",
+            "|| waiting < bytes.max(u64::MAX)",
+        )],
+    },
+    Mutant {
+        bug: "what a node had been given of a snapshot before it refused a chunk counts for the next one",
+        source: "this crate",
+        edits: &[edit(
+            "snapshot/receiving.rs",
+            "let is_of_it = |incoming: &mut Incoming| write.token >= incoming.since;",
+            "let is_of_it = |_: &mut Incoming| false;",
         )],
     },
     Mutant {

@@ -25,6 +25,8 @@ pub struct Machine {
     pub held: Vec<Event>,
     pub holds: bool,
     pub options: Option<Options>,
+    /// How many chunks a snapshot of this node has.
+    pub chunks: u64,
 }
 
 impl Machine {
@@ -170,24 +172,21 @@ impl Scene {
                     .as_ref()
                     .and_then(|raft| raft.snapshot_meta(stream.unwrap_or(index), index));
                 events.push(match meta {
-                    // A stream of two chunks.
-                    Some(meta) => {
-                        let data = Bytes::from(index.to_le_bytes()[..4].to_vec());
-                        Event::SnapshotRead {
-                            token,
-                            meta,
-                            offset,
-                            data,
-                            done: offset > 0,
-                        }
-                    }
+                    // A stream of chunks of four bytes.
+                    Some(meta) => Event::SnapshotRead {
+                        token,
+                        meta,
+                        offset,
+                        data: Bytes::from(index.to_le_bytes()[..4].to_vec()),
+                        done: offset + 4 >= 4 * machine.chunks,
+                    },
                     None => Event::SnapshotUnavailable { token },
                 });
             }
             Action::WriteSnapshot {
+                token,
                 meta,
                 offset,
-                data,
                 done,
                 ..
             } => {
@@ -196,10 +195,7 @@ impl Scene {
                     "{id} writes the snapshot of {} at {offset}",
                     meta.position.index
                 )?;
-                let event = Event::SnapshotWritten {
-                    id: meta.id,
-                    next: offset + data.len() as u64,
-                };
+                let event = Event::SnapshotWritten { token };
                 if done {
                     install(machine, meta);
                     writeln!(self.out, "{id} installs it")?;

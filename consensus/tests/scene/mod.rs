@@ -165,6 +165,17 @@ impl Scene {
                     self.step(id()?, event)?;
                 }
             }
+            "refuse" => {
+                let machine = self.machines.get_mut(&id()?).ok_or("no such node")?;
+                machine.holds = false;
+                for event in std::mem::take(&mut machine.held) {
+                    let event = match event {
+                        Event::SnapshotWritten { token } => Event::SnapshotRefused { token },
+                        other => other,
+                    };
+                    self.step(id()?, event)?;
+                }
+            }
             "propose" => {
                 let payloads: Vec<Bytes> = words[1..]
                     .iter()
@@ -263,7 +274,13 @@ impl Scene {
             get("uncommitted")?.unwrap_or(options.max_uncommitted_bytes);
         options.promotion_lag_entries = get("lag")?.unwrap_or(options.promotion_lag_entries);
         options.trailing_entries = get("trailing")?.unwrap_or(options.trailing_entries);
-        options.snapshot_chunk_bytes = get("chunk")?.unwrap_or(options.snapshot_chunk_bytes);
+        options.snapshot_chunk_bytes = get("chunk_bytes")?.unwrap_or(options.snapshot_chunk_bytes);
+        options.snapshot_window_bytes =
+            get("chunks_bytes")?.unwrap_or(options.snapshot_window_bytes);
+        if let Some(window) = get("chunks_window")? {
+            options.snapshot_window_chunks = usize::try_from(window)?;
+        }
+        machine.chunks = get("chunks")?.unwrap_or(2);
         if let Some(window) = get("window")? {
             options.max_inflight_messages = usize::try_from(window)?;
         }

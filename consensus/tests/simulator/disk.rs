@@ -127,6 +127,11 @@ impl Disk {
         std::iter::once(self.hard.commit).chain(hints)
     }
 
+    /// Whether the log is being written.
+    pub fn is_writing(&self) -> bool {
+        !self.writes.is_empty()
+    }
+
     /// Whether an older write than this one is still under way.
     pub fn is_overtaking(&self, seq: u64) -> bool {
         self.writes

@@ -1,14 +1,13 @@
 //! A node's driver: doing what the core asks for, on a simulated disk and network.
 
-use ferrolite_consensus::{
-    Action, Body, Entry, Event, Index, Message, NodeId, RefusedReason, State,
-};
+use ferrolite_consensus::{Action, Body, Entry, Index, Message, NodeId, RefusedReason, State};
 
 use super::Violation;
 use super::history::digest;
 use super::invariants::Observation;
-use super::node::{Incoming, Node, snapshot_bytes, snapshot_state};
+use super::node::Node;
 use super::script::{brief, members, span};
+use super::snapshots::Chunk;
 use super::world::{Pending, World};
 
 impl World {
@@ -128,20 +127,29 @@ impl World {
                 };
                 self.schedule(delay, what);
             }
-            Action::CloseSnapshot { id: stream, .. } => {
+            Action::CloseSnapshot { id: stream } => {
                 self.report.hit("snapshot streams closed");
                 if let Some(node) = self.nodes.get_mut(&id) {
                     node.streams.remove(&stream);
                 }
             }
             Action::WriteSnapshot {
+                token,
                 meta,
                 offset,
                 data,
                 done,
                 ..
             } => {
-                self.write_snapshot(id, boot, meta, offset, &data, done)?;
+                let chunk = Chunk {
+                    token,
+                    attempt: 0,
+                    meta,
+                    offset,
+                    data,
+                    done,
+                };
+                self.write_chunk(id, boot, chunk)?;
             }
             Action::ConfigurationChanged {
                 index,
@@ -203,56 +211,6 @@ impl World {
         Ok(())
     }
 
-    fn write_snapshot(
-        &mut self,
-        id: NodeId,
-        boot: u64,
-        meta: ferrolite_consensus::SnapshotMeta,
-        offset: u64,
-        data: &[u8],
-        done: bool,
-    ) -> Result<(), Violation> {
-        let delay = self.disk_delay_us();
-        let Some(node) = self.nodes.get_mut(&id) else {
-            return Ok(());
-        };
-        if offset == 0 {
-            node.incoming = Some(Incoming {
-                meta: meta.clone(),
-                bytes: Vec::new(),
-            });
-        }
-        let received = node
-            .incoming
-            .as_ref()
-            .map(|incoming| (incoming.meta.id, incoming.bytes.len() as u64));
-        if received != Some((meta.id, offset)) {
-            let details = format!(
-                "n{id} is to write snapshot {} at {offset}, but has {received:?}",
-                meta.id
-            );
-            return Err(Violation {
-                invariant: "snapshot chunks in order",
-                details,
-            });
-        }
-        if let Some(incoming) = &mut node.incoming {
-            incoming.bytes.extend_from_slice(data);
-        }
-        let next = offset + data.len() as u64;
-        self.schedule(
-            delay,
-            Pending::SnapshotWritten {
-                node: id,
-                boot,
-                id: meta.id,
-                next,
-                done,
-            },
-        );
-        Ok(())
-    }
-
     /// The network: a message may be lost, doubled, or late.
     fn transmit(&mut self, message: Message) {
         if self.is_cut(message.from, message.to) {
@@ -290,78 +248,6 @@ impl World {
             delay += 300_000 + self.tape.below(600) * 1000;
         }
         self.schedule(delay, Pending::Deliver(message));
-    }
-
-    pub fn read_snapshot(
-        &mut self,
-        node: NodeId,
-        token: u64,
-        id: Option<u64>,
-        offset: u64,
-        max_bytes: u64,
-    ) -> Event {
-        if self.mishap("snapshots that cannot be read now") {
-            return Event::SnapshotUnavailable { token };
-        }
-        let fresh = self.number();
-        let filler = self.tape.below(40) as usize;
-        let Some(node) = self.nodes.get_mut(&node) else {
-            return Event::SnapshotUnavailable { token };
-        };
-        let known = id.filter(|id| node.streams.contains_key(id));
-        let (id, offset) = match known {
-            Some(id) => (id, offset),
-            None => {
-                let state = node.disk.checkpoint;
-                let meta = node
-                    .raft
-                    .as_ref()
-                    .and_then(|raft| raft.snapshot_meta(fresh, state.index));
-                let Some(meta) = meta else {
-                    return Event::SnapshotUnavailable { token };
-                };
-                node.streams
-                    .insert(fresh, (meta, snapshot_bytes(state, filler)));
-                (fresh, 0)
-            }
-        };
-        let Some((meta, bytes)) = node.streams.get(&id) else {
-            return Event::SnapshotUnavailable { token };
-        };
-        let start = (offset as usize).min(bytes.len());
-        let end = start.saturating_add(max_bytes as usize).min(bytes.len());
-        let data = bytes.slice(start..end);
-        Event::SnapshotRead {
-            token,
-            meta: meta.clone(),
-            offset,
-            data,
-            done: end == bytes.len(),
-        }
-    }
-
-    /// Puts a received snapshot in place of state and log. Returns `false` if its bytes make no sense.
-    pub fn install(&mut self, id: NodeId, stream: u64) -> Result<bool, Violation> {
-        let Some(node) = self.nodes.get_mut(&id) else {
-            return Ok(false);
-        };
-        let Some(incoming) = node.incoming.take_if(|incoming| incoming.meta.id == stream) else {
-            return Ok(false);
-        };
-        let Some(state) = snapshot_state(&incoming.bytes) else {
-            return Ok(false);
-        };
-        let meta = incoming.meta;
-        let base = (meta.configuration_index, meta.configuration.clone());
-        node.disk.install(meta.position, state, base);
-        node.app = state;
-        self.report.snapshots += 1;
-        self.observe(&Observation::Installed {
-            node: id,
-            meta: &meta,
-            state,
-        })?;
-        Ok(true)
     }
 }
 

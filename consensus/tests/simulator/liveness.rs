@@ -197,6 +197,9 @@ impl World {
             if peer.commit() != raft.commit() || node.app.index != raft.commit() {
                 return Some("a member has not applied everything");
             }
+            if peer.metrics().snapshot_chunks_outstanding != 0 {
+                return Some("a member still writes a snapshot");
+            }
             if peer.is_damaged() {
                 return Some("a member still claims what it lost");
             }
@@ -228,6 +231,9 @@ impl World {
         }
         if metrics.reads_pending != 0 {
             return Some("a read waits");
+        }
+        if metrics.snapshot_chunks_inflight != 0 && !dead_member {
+            return Some("chunks of snapshots leaked");
         }
         if metrics.inflight_messages != 0 && !dead_member {
             return Some("in-flight messages leaked");

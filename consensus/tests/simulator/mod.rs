@@ -9,7 +9,7 @@
 //! stays broken, and within a bounded time the healed part must elect a leader, commit, and converge.
 //!
 //! The files: `tape` (choices), `profile` (what kind of run), `disk`, `node` and `driver` (one machine around a
-//! [`Raft`](ferrolite_consensus::Raft)), `world` (time, network, all machines), `chaos` (what goes wrong), `ambush` (what goes wrong at once), `liveness`
+//! [`Raft`](ferrolite_consensus::Raft)), `snapshots` (what it sends and receives of them), `world` (time, network, all machines), `chaos` (what goes wrong), `ambush` (what goes wrong at once), `liveness`
 //! (the second phase), `history` and `invariants` (what must hold), `report` (what has happened), `script` (words for
 //! it), `shrink` (making a failure small).
 
@@ -30,6 +30,7 @@ pub mod profile;
 pub mod report;
 pub mod script;
 pub mod shrink;
+pub mod snapshots;
 pub mod tape;
 pub mod world;
 

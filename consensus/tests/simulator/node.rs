@@ -2,12 +2,10 @@
 
 use std::collections::HashMap;
 
-use bytes::Bytes;
-use ferrolite_consensus::{
-    Configuration, Incarnation, NodeId, Options, Position, Raft, SnapshotMeta,
-};
+use ferrolite_consensus::{Configuration, Incarnation, NodeId, Options, Position, Raft};
 
 use super::disk::{AppState, Disk};
+use super::snapshots::{Receiver, Stream};
 
 /// A machine's clock: it drifts, and it jumps forward now and then.
 #[derive(Clone, Copy, Debug, Default)]
@@ -35,12 +33,6 @@ impl Clock {
     }
 }
 
-/// A snapshot being received by a driver.
-pub struct Incoming {
-    pub meta: SnapshotMeta,
-    pub bytes: Vec<u8>,
-}
-
 pub struct Node {
     pub id: NodeId,
     pub incarnation: Incarnation,
@@ -54,8 +46,9 @@ pub struct Node {
     /// The application's state in memory.
     pub app: AppState,
     /// Snapshot streams that were begun, by id.
-    pub streams: HashMap<u64, (SnapshotMeta, Bytes)>,
-    pub incoming: Option<Incoming>,
+    pub streams: HashMap<u64, Stream>,
+    /// The snapshot that is being received.
+    pub receiver: Receiver,
     /// Its driver hands in further events before it takes the actions.
     pub gathers: bool,
     /// What earlier incarnations held when they were lost. They count as dead, not as never having held it.
@@ -74,7 +67,7 @@ impl Node {
             boot: 0,
             app: AppState::default(),
             streams: HashMap::new(),
-            incoming: None,
+            receiver: Receiver::default(),
             gathers: false,
             lost: HashMap::new(),
         }
@@ -117,7 +110,7 @@ impl Node {
         self.boot += 1;
         self.app = self.disk.checkpoint;
         self.streams.clear();
-        self.incoming = None;
+        self.receiver = Receiver::default();
         self.gathers = false;
         let now = self.now_ms(real_us);
         self.raft = Some(Raft::new(
@@ -128,20 +121,4 @@ impl Node {
         )?);
         Ok(())
     }
-}
-
-/// The bytes of a snapshot: the application's state, and filler so that it takes several chunks.
-pub fn snapshot_bytes(state: AppState, filler: usize) -> Bytes {
-    let mut bytes = Vec::with_capacity(16 + filler);
-    bytes.extend_from_slice(&state.index.to_le_bytes());
-    bytes.extend_from_slice(&state.hash.to_le_bytes());
-    bytes.resize(16 + filler, 0xAB);
-    Bytes::from(bytes)
-}
-
-/// Reads what [`snapshot_bytes`] wrote.
-pub fn snapshot_state(bytes: &[u8]) -> Option<AppState> {
-    let index = u64::from_le_bytes(bytes.get(..8)?.try_into().ok()?);
-    let hash = u64::from_le_bytes(bytes.get(8..16)?.try_into().ok()?);
-    Some(AppState { index, hash })
 }

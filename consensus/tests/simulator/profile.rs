@@ -81,7 +81,12 @@ pub fn draw_options(tape: &mut Tape) -> Options {
     options.max_uncommitted_bytes = [100, 1 << 20][tape.below(2) as usize];
     options.trailing_entries = [0, 3, 100][tape.below(3) as usize];
     options.promotion_lag_entries = [0, 2, 100][tape.below(3) as usize];
-    options.snapshot_chunk_bytes = [7, 16, 1 << 16][tape.below(3) as usize];
+    let snapshots = tape.below(48) as usize;
+    let chunk_bytes = [7, 16, 1 << 16][snapshots % 3];
+    options.snapshot_chunk_bytes = chunk_bytes;
+    options.snapshot_window_chunks = [1, 2, 3, 16][snapshots / 3 % 4];
+    options.snapshot_window_bytes =
+        [1 << 20, chunk_bytes, chunk_bytes * 2, 30.max(chunk_bytes)][snapshots / 12];
     options.eager_commit = tape.below(2) == 1;
     if tape.below(2) == 1 {
         // Two clocks differ by twice what one drifts, and a little for the quotient.

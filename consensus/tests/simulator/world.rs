@@ -59,12 +59,9 @@ pub enum Pending {
         offset: u64,
         max_bytes: u64,
     },
-    SnapshotWritten {
+    ChunkWritten {
         node: NodeId,
         boot: u64,
-        id: u64,
-        next: u64,
-        done: bool,
     },
     Restart {
         node: NodeId,
@@ -398,23 +395,11 @@ impl World {
                 let event = self.read_snapshot(node, token, id, offset, max_bytes);
                 self.step(node, event)
             }
-            Pending::SnapshotWritten {
-                node,
-                boot,
-                id,
-                next,
-                done,
-            } if self.is_running(node, boot) => {
-                let mut event = Event::SnapshotWritten { id, next };
-                let refused = self.mishap("chunks of snapshots that cannot be used");
-                if refused && let Some(node) = self.nodes.get_mut(&node) {
-                    node.incoming.take_if(|incoming| incoming.meta.id == id);
+            Pending::ChunkWritten { node, boot } if self.is_running(node, boot) => {
+                match self.chunk_written(node)? {
+                    Some(event) => self.step(node, event),
+                    None => Ok(()),
                 }
-                if refused || (done && !self.install(node, id)?) {
-                    event = Event::SnapshotRefused { id };
-                }
-                self.note(|| format!("n{node} snapshot {id} written up to {next}, last: {done}"));
-                self.step(node, event)
             }
             _ => Ok(()),
         }

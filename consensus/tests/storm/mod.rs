@@ -230,12 +230,11 @@ impl Choices<'_> {
                 done: self.flag(),
             },
             17 => Event::SnapshotWritten {
-                id: u64::from(self.below(3)),
-                next: self.number(raft),
+                token: u64::from(self.below(8)),
             },
             18 => match self.flag() {
                 true => Event::SnapshotRefused {
-                    id: u64::from(self.below(3)),
+                    token: u64::from(self.below(8)),
                 },
                 false => Event::SnapshotUnavailable {
                     token: u64::from(self.below(8)),
@@ -260,6 +259,7 @@ fn begin(choices: &mut Choices<'_>) -> Option<Raft> {
     options.tail_cache_bytes = [0, 100, 1 << 20][usize::from(choices.below(3))];
     options.max_uncommitted_bytes = [0, 200, 1 << 20][usize::from(choices.below(3))];
     options.max_pending_reads = 3;
+    options.snapshot_window_chunks = 2;
     options.eager_commit = choices.flag();
     options.weight = u32::from(choices.byte()) << 24;
     if choices.flag() {
@@ -356,6 +356,10 @@ pub fn run(bytes: &[u8]) {
         let metrics = raft.metrics();
         assert!(metrics.messages_held <= 4096 && metrics.saves_outstanding <= 4);
         assert!(metrics.rounds_outstanding <= 1024 && metrics.reads_pending <= 3);
+        assert!(
+            metrics.snapshot_chunks_outstanding <= 2 + 1
+                && metrics.snapshot_chunks_inflight <= 2 * 4
+        );
         assert!(metrics.commit >= metrics.applied && metrics.durable <= metrics.last_index);
         for index in [0, metrics.first_index, metrics.last_index, u64::MAX] {
             let _ = (
@@ -406,11 +410,8 @@ fn drain(raft: &mut Raft, choices: &mut Choices<'_>, now: u64) {
                     raft.step(now, Event::Applied { index: last });
                 }
             }
-            Action::WriteSnapshot {
-                meta, offset, data, ..
-            } if does => {
-                let next = offset.saturating_add(data.len() as u64);
-                raft.step(now, Event::SnapshotWritten { id: meta.id, next });
+            Action::WriteSnapshot { token, .. } if does => {
+                raft.step(now, Event::SnapshotWritten { token });
             }
             Action::Send(message) => check_codec(&message),
             _ => {}

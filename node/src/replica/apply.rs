@@ -103,11 +103,12 @@ impl Replica {
                     max_bytes,
                 }));
             }
-            Action::CloseSnapshot { id, .. } => {
+            Action::CloseSnapshot { id } => {
                 self.sending.remove(&id);
                 self.send_job(Job::CloseSnapshot(id));
             }
             Action::WriteSnapshot {
+                token,
                 meta,
                 offset,
                 data,
@@ -115,6 +116,7 @@ impl Replica {
                 ..
             } => {
                 self.send_job(Job::WriteSnapshot(snapshot::Write {
+                    token,
                     meta,
                     offset,
                     data,
@@ -452,13 +454,13 @@ impl Replica {
         self.step(now, Input::LogRead { token, entries });
     }
 
-    pub(super) fn begin_log_anew(&mut self, id: u64, next: u64, install: Box<snapshot::Install>) {
+    pub(super) fn begin_log_anew(&mut self, token: u64, install: Box<snapshot::Install>) {
         self.applied = self.applied.max(install.index());
         self.committed = self.committed.max(install.index());
         self.open.new_leader();
         self.configurations = vec![install.configuration()];
         self.fresh_bytes = 0;
-        self.send_work(Work::Reset { id, next, install });
+        self.send_work(Work::Reset { token, install });
     }
 
     // ---- leadership ----

@@ -63,7 +63,7 @@ impl Replica {
                 self.drop_configurations(first);
                 self.step(now, Input::LogPurged { first });
             }
-            Stored::Reset { id, next } => self.step(now, Input::SnapshotWritten { id, next }),
+            Stored::Reset { token } => self.step(now, Input::SnapshotWritten { token }),
             Stored::Failed(reason) => self.halt(now, reason),
         }
     }
@@ -111,11 +111,9 @@ impl Replica {
                 self.page_messages.push((to, PageMessage::Answer(page)));
             }
             Outcome::Written(written) => match written {
-                ChunkWritten::Kept { id, next } => {
-                    self.step(now, Input::SnapshotWritten { id, next })
-                }
-                ChunkWritten::Refused { id } => self.step(now, Input::SnapshotRefused { id }),
-                ChunkWritten::Ready { id, next, install } => self.begin_log_anew(id, next, install),
+                ChunkWritten::Kept { token } => self.step(now, Input::SnapshotWritten { token }),
+                ChunkWritten::Refused { token } => self.step(now, Input::SnapshotRefused { token }),
+                ChunkWritten::Ready { token, install } => self.begin_log_anew(token, install),
             },
             Outcome::Failed(reason) => self.halt(now, reason),
         }

@@ -140,6 +140,17 @@ impl Checked {
         if agrees(page_no, page, read, entry) {
             return Ok((read, entry));
         }
+        self.read_undisturbed(file, page_no, page)
+    }
+
+    /// [`read_page`](Self::read_page) while nobody writes: what is found is final.
+    fn read_undisturbed(
+        &self,
+        file: &PageFile,
+        page_no: u32,
+        page: &mut [u8],
+    ) -> io::Result<(usize, Option<PageSum>)> {
+        let position = self.position(page_no);
         let _no_writer = self.writing();
         let read = file.read_raw(position, page)?;
         let entry = self.lookup(page_no)?;
@@ -465,21 +476,37 @@ impl PageFile {
             .unwrap_or_default()
     }
 
-    /// Reads what there is of a page, whose length `page` has, and says up to which log index it is of; `None` in a
-    /// file that was opened without sums.
+    /// Reads what there is of consecutive pages, of `page_bytes` each, from `first` on until `run` is full, and gives them to
+    /// `visit`, each with the log index up to which it is of; with `None` in a file that was opened without sums.
+    /// What the file does not have is zeros.
     pub(crate) fn read_for_snapshot(
         &self,
-        page_no: u32,
-        page: &mut [u8],
-    ) -> io::Result<Option<u64>> {
-        let Some(checked) = &self.checked else {
-            let position = u64::from(page_no.saturating_sub(1)) * page.len() as u64;
-            return self.read_raw(position, page).map(|_| None);
-        };
-        let (_, known) = checked.read_page(self, page_no, page)?;
-        // Asked for after the page was read, the target is above whatever wrote it.
-        let index = known.map_or_else(|| checked.target(), |known| known.index);
-        Ok(Some(index))
+        first: u32,
+        page_bytes: usize,
+        run: &mut [u8],
+        mut visit: impl FnMut(u32, Option<u64>, &[u8]),
+    ) -> io::Result<()> {
+        let position = u64::from(first.saturating_sub(1)) * page_bytes as u64;
+        let mut read = self.read_raw(position, run)?;
+        run.get_mut(read..).unwrap_or_default().fill(0);
+        for (page_no, page) in (first..).zip(run.chunks_exact_mut(page_bytes)) {
+            let there = read.min(page_bytes);
+            read -= there;
+            let index = match &self.checked {
+                None => None,
+                Some(checked) => {
+                    let mut known = checked.lookup(page_no)?;
+                    if !agrees(page_no, page, there, known) {
+                        page.fill(0);
+                        known = checked.read_undisturbed(self, page_no, page)?.1;
+                    }
+                    // Asked for after the page was read, the target is above whatever wrote it.
+                    Some(known.map_or_else(|| checked.target(), |known| known.index))
+                }
+            };
+            visit(page_no, index, page);
+        }
+        Ok(())
     }
 
     /// Writes a page with its log index, whatever the mark says.

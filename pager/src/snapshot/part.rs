@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use ferrolite_wal::backend::BackendFile;
 
+use super::early::EarlySync;
 use super::format::{Database, Head, PageRecord, STREAM_VERSION, page_record_bytes};
 use crate::bytes::{self, PREFIX_BYTES, Reader};
 use crate::directory::Directory;
@@ -38,8 +39,11 @@ pub(super) struct Incoming {
     last_page_no: u32,
     file: Arc<dyn BackendFile>,
     path: PathBuf,
+    early: EarlySync,
     /// The sums of a whole file; a file of changed pages has none.
     sums: Option<Sums>,
+    /// What is written at once; here to be used again.
+    run: Vec<u8>,
 }
 
 impl Incoming {
@@ -72,7 +76,9 @@ impl Incoming {
             last_page_no: 0,
             file,
             path,
+            early: EarlySync::new(),
             sums,
+            run: Vec::new(),
         })
     }
 
@@ -88,6 +94,7 @@ impl Incoming {
     /// Makes what came durable.
     pub(super) fn finish(mut self) -> Result<(), Error> {
         let failed = |e| Error::io("sync", &self.path, e);
+        self.early.settle().map_err(failed)?;
         self.file.sync().map_err(failed)?;
         if let Some(sums) = &mut self.sums {
             sums.flush().map_err(failed)?;
@@ -107,7 +114,9 @@ impl Incoming {
         offset: &mut u64,
     ) -> Result<(), Error> {
         let first = self.done_records;
-        let mut run = Vec::new();
+        let mut run = std::mem::take(&mut self.run);
+        run.clear();
+        run.reserve(reader.len());
         let mut bad = None;
         while !self.is_filled() && !reader.is_empty() {
             let mut after = *reader;
@@ -127,6 +136,10 @@ impl Incoming {
         self.file
             .write_at(position, &run)
             .map_err(|e| Error::io("write", &self.path, e))?;
+        self.early
+            .wrote(&self.file, run.len() as u64)
+            .map_err(|e| Error::io("sync", &self.path, e))?;
+        self.run = run;
         match bad {
             None => Ok(()),
             Some(reason) => {

@@ -14,6 +14,9 @@ use crate::page_file::{PageFile, is_page_size};
 
 /// Most bytes that one read gives, whatever was asked for.
 const MAX_CHUNK_BYTES: usize = 16 << 20;
+/// Pages are read so many bytes at once, if they follow one another: few calls, and still in a processor's nearest memory
+/// when they are looked at.
+const RUN_BYTES: usize = 32 << 10;
 
 /// A stream of pages of a set of databases. See the [module](super).
 ///
@@ -43,15 +46,17 @@ struct Part {
 }
 
 impl Part {
-    /// The page that is sent after `before` others of this database.
-    fn page_no(&self, before: u32) -> Option<u32> {
+    /// The pages that are sent after `before` others of this database, as far as they follow one another: the first of them,
+    /// and how many there are.
+    fn run_after(&self, before: u32) -> Option<(u32, u32)> {
         let range = self
             .ranges
             .partition_point(|(first, _)| *first <= before)
             .checked_sub(1)?;
         let (first, range) = self.ranges.get(range)?;
         let page_no = range.start().checked_add(before - first)?;
-        range.contains(&page_no).then_some(page_no)
+        let others = range.end().checked_sub(page_no)?;
+        Some((page_no, others.saturating_add(1)))
     }
 }
 
@@ -204,8 +209,18 @@ impl SnapshotSource {
     /// # Errors
     /// [`io::ErrorKind::InvalidInput`] when no record begins at `offset`; otherwise the file's error.
     pub fn read(&self, offset: u64, max: usize) -> io::Result<(Vec<u8>, bool)> {
-        let max = max.min(MAX_CHUNK_BYTES);
         let mut chunk = Vec::new();
+        let done = self.read_into(offset, max, &mut chunk)?;
+        Ok((chunk, done))
+    }
+
+    /// [`read`](SnapshotSource::read) into a buffer of the caller's, in place of what it holds.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn read_into(&self, offset: u64, max: usize, chunk: &mut Vec<u8>) -> io::Result<bool> {
+        chunk.clear();
+        let max = max.min(MAX_CHUNK_BYTES);
         let mut at = offset;
         while at < self.head.total {
             let room = max.saturating_sub(chunk.len());
@@ -221,7 +236,7 @@ impl SnapshotSource {
                         format!("no record of the snapshot begins at byte {at}"),
                     )
                 })?;
-                self.read_pages(ordinal, part, before, room, &mut chunk)?;
+                self.read_pages(ordinal, part, before, room, chunk)?;
             }
             if len > 0 && chunk.len() > max {
                 chunk.truncate(len);
@@ -238,7 +253,7 @@ impl SnapshotSource {
                 format!("byte {at} is past the end of the snapshot"),
             ));
         }
-        Ok((chunk, at == self.head.total))
+        Ok(at == self.head.total)
     }
 
     /// The database whose record begins at `at`, with its number.
@@ -281,22 +296,30 @@ impl SnapshotSource {
         let record = usize::try_from(self.head.page_record_bytes()).unwrap_or(usize::MAX);
         let must = chunk.is_empty();
         let fit = (room / record).max(usize::from(must));
-        let left = (part.database.records - before) as usize;
-        let mut page = vec![0; self.head.page_size as usize];
-        chunk.reserve(fit.min(left) * record);
-        for before in (before..part.database.records).take(fit) {
-            let Some(page_no) = part.page_no(before) else {
+        let mut left = fit.min((part.database.records - before) as usize);
+        chunk.reserve(left * record);
+        let page_bytes = self.head.page_size as usize;
+        let mut run = vec![0; page_bytes.max(RUN_BYTES)];
+        let mut before = before;
+        while left > 0 {
+            let Some((first, count)) = part.run_after(before) else {
                 break;
             };
-            page.fill(0);
-            // What the file does not have any more stays zero.
-            let index = part.file.read_for_snapshot(page_no, &mut page)?;
-            let record = PageRecord {
-                page_no,
-                index: index.filter(|_| self.head.version != BARE_VERSION),
-                page: &page,
+            let count = (count as usize).min(left).min(run.len() / page_bytes);
+            let Some(run) = run.get_mut(..count * page_bytes) else {
+                break;
             };
-            record.encode(ordinal, chunk);
+            part.file
+                .read_for_snapshot(first, page_bytes, run, |page_no, index, page| {
+                    let record = PageRecord {
+                        page_no,
+                        index: index.filter(|_| self.head.version != BARE_VERSION),
+                        page,
+                    };
+                    record.encode(ordinal, chunk);
+                })?;
+            left -= count;
+            before += u32::try_from(count).unwrap_or(u32::MAX);
         }
         Ok(())
     }

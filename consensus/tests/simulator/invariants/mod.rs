@@ -12,6 +12,7 @@ pub mod log_matching;
 pub mod monotonic;
 pub mod one_change_at_a_time;
 pub mod pre_vote_asks_only;
+pub mod snapshots_in_order;
 pub mod state_machine_safety;
 pub mod transfer_to_the_complete;
 
@@ -23,6 +24,7 @@ use super::Violation;
 use super::disk::AppState;
 use super::history::History;
 use super::node::Node;
+use super::snapshots::Chunk;
 
 /// Something that the simulator has just seen.
 #[derive(Debug)]
@@ -52,11 +54,15 @@ pub enum Observation<'a> {
         last: Index,
         entries: &'a [Entry],
     },
+    /// A node is about to write a chunk of a snapshot.
+    Writing { node: NodeId, chunk: &'a Chunk },
     /// A node has replaced its state.
     Installed {
         node: NodeId,
         meta: &'a SnapshotMeta,
         state: AppState,
+        /// What the driver has of the stream.
+        bytes: &'a [u8],
     },
     /// A node has dealt with a message.
     Delivered {
@@ -134,6 +140,8 @@ impl Invariants {
             .map_err(named("purged <= snapshot <= applied <= committed <= last"))?;
         pre_vote_asks_only::check(nodes, seen).map_err(named("a pre-vote asks only"))?;
         transfer_to_the_complete::check(nodes, seen).map_err(named("transfer to the complete"))?;
+        snapshots_in_order::check(nodes, seen)
+            .map_err(named("snapshots are written in order and end last"))?;
         self.durable_before_said
             .check(nodes, seen)
             .map_err(named("durable before said"))

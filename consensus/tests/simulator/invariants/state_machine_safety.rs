@@ -27,7 +27,9 @@ pub fn check(nodes: &Nodes, history: &History, seen: &Observation<'_>) -> Check 
             }
             (node, *first, *last)
         }
-        Observation::Installed { node, meta, state } => {
+        Observation::Installed {
+            node, meta, state, ..
+        } => {
             if state.index != meta.position.index {
                 return Err(format!(
                     "n{node} installs a state of {} as a snapshot of {}",
