@@ -13,7 +13,8 @@ use ferrolite_consensus::{
     AppendOutcome, Body, Configuration, Entry, EntryKind, HardState, Member, Message, Position,
     Role, SnapshotMeta,
 };
-use ferrolite_wal::frames::{PartWriter, TransactionId};
+use ferrolite_wal::frames::{Base, ENCODING_WHOLE, PartWriter, Previous, TransactionId};
+use ferrolite_wal::view::FramePlace;
 use ferrolite_wire::{Header, RowsEncoder, ValueRef};
 
 type Outcome = Result<(), Box<dyn Error>>;
@@ -228,11 +229,31 @@ fn frames() -> Outcome {
     seed("wal_frames", "squeezed", &squeezed.finish(2))?;
     seed("wal_frames", "empty", &writer()?.finish(1))?;
     seed("wal_frames", "abandoned", &writer()?.abandon())?;
-    let pages = [3, 9, 4, b'n', b'a', b'm', b'e', 1, 0, 0, 0, 2, 0, 0, 0];
+    // A base in the entry before, of which some bytes have changed.
+    let base = Base {
+        place: FramePlace {
+            index: 1,
+            offset: 55,
+            len: 512,
+            encoding: ENCODING_WHOLE,
+        },
+        depth: 0,
+        root: 1,
+        image: &noise,
+    };
+    let mut changed = noise.clone();
+    changed[40..60].fill(9);
+    changed[300..302].fill(0);
+    let mut difference = writer()?.leaning(2);
+    difference.push_image(5, &changed, Previous::Image(base))?;
+    difference.push(6, &[7; 512])?;
+    seed("wal_frames", "difference", &difference.finish(9))?;
+    seed("wal_frames", "leaning", &writer()?.leaning(9).finish(1))?;
+    let pages = [3, 9, 4, b'n', b'a', b'm', b'e', 1, 0, 0, 0, 2, 0, 0, 0, 1];
     let pages = [&pages[..], &[1, 5, 1, 2, 3, 4, 5, 2, 0, 1, 3, 9, 9, 9]].concat();
     seed("wal_frames", "pages", &pages)?;
     // Twenty pages of 64 KiB that cannot be squeezed, and so two parts.
-    let mut large = vec![7, 19, 1, b'n', 0, 0, 0, 0, 0, 0, 0, 0];
+    let mut large = vec![7, 19, 1, b'n', 0, 0, 0, 0, 0, 0, 0, 0, 0];
     (0..20).for_each(|nth| large.extend([nth, 0]));
     seed("wal_frames", "two-parts", &large)
 }

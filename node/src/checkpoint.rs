@@ -3,23 +3,22 @@
 //! Two ways lead there, and at any moment only one of them is open for a database:
 //!
 //! - On a node that does not lead, no engine has the files open. The pages of the committed entries are
-//!   written over the old ones, one transaction after the other: *redo*. Doing it twice changes nothing, so
-//!   a crash in the middle needs no other answer than to do it again.
+//!   written over the old ones: [*redo*](crate::redo). Doing it twice changes nothing, so a crash in the middle needs no
+//!   other answer than to do it again.
 //! - On the leader, sessions read old snapshots, and only the engine knows which pages they still need. So
 //!   the engine checkpoints, as far as its readers let it.
 //!
 //! Either way the order is the same: the mark says how far the files may get (`begin`), the pages are
 //! written and synced, the mark says how far they have got (`finish`), and only then may the log let go of
-//! the entries. All jobs of a node run here, one at a time, so the two ways never meet.
+//! the entries, back to the last [anchor](crate::anchors). All jobs of a node run here, one at a time, so the two ways never meet.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use ferrolite_consensus::{EntryKind, Index, NodeId, Term};
-use ferrolite_pager::PageFile;
-use ferrolite_wal::frames::{Part, TransactionId};
+use ferrolite_consensus::{Index, NodeId, Term};
+use ferrolite_wal::frames::{PartHeader, TransactionId};
 
 use crate::error::Error;
 use crate::handle::Event;
@@ -68,12 +67,12 @@ pub(crate) enum Job {
 /// What became of it.
 #[derive(Debug)]
 pub(crate) enum Outcome {
-    /// The files hold everything up to `done`.
-    Redone { done: Index },
+    /// The files hold everything up to `done`; the log must be kept from `keep` on.
+    Redone { done: Index, keep: Index },
     /// The files are complete.
     TakenOver { term: Term },
-    /// The files hold everything up to `done`.
-    Checkpointed { done: Index },
+    /// The same on the leader.
+    Checkpointed { done: Index, keep: Index },
     /// The one database's file is complete.
     RedoneOne { name: String, token: u64 },
     /// A chunk for a peer.
@@ -154,7 +153,8 @@ fn work(
         Job::Redo { to } => {
             let done = store.redo(*to)?;
             store.examine(done)?;
-            Some(Outcome::Redone { done })
+            let keep = kept_from(store, done)?;
+            Some(Outcome::Redone { done, keep })
         }
         Job::TakeOver { to, term } => {
             store.mark.begin(*to)?;
@@ -165,9 +165,11 @@ fn work(
             databases,
             applied,
             open_from,
-        } => Some(Outcome::Checkpointed {
-            done: checkpoint(store, databases, *applied, *open_from)?,
-        }),
+        } => {
+            let done = checkpoint(store, databases, *applied, *open_from)?;
+            let keep = kept_from(store, done)?;
+            Some(Outcome::Checkpointed { done, keep })
+        }
         Job::RedoOne { name, to, token } => {
             store.mark.begin(*to)?;
             store.write_pages(store.mark.done(), *to, Some(name))?;
@@ -179,8 +181,8 @@ fn work(
         Job::ReadSnapshot(read) => Some(match snapshots.read(read) {
             Ok(Some(chunk)) => Outcome::Read(chunk),
             Ok(None) => Outcome::Unavailable { token: read.token },
-            // A page has rotted: it will be put back, and the snapshot begun anew.
-            Err(error) if error.is_rot() => {
+            // A page has rotted, or an entry: it will be put back, and the snapshot begun anew.
+            Err(error) if error.is_rot() || matches!(error, Error::NoAnchor { .. }) => {
                 tracing::error!(%error, "a snapshot cannot be sent now");
                 Outcome::Unavailable { token: read.token }
             }
@@ -200,6 +202,11 @@ fn work(
             None
         }
     })
+}
+
+/// The entry from which on the log must be kept when the files hold everything up to `done`.
+fn kept_from(store: &Store, done: Index) -> Result<Index, Error> {
+    Ok(store.anchor(done)?.unwrap_or(0))
 }
 
 fn checkpoint(
@@ -273,142 +280,6 @@ fn start_over(store: &Store, database: &LeaderDatabase) -> Result<(), Error> {
     Ok(())
 }
 
-impl Store {
-    /// Brings the files from wherever a checkpoint was when the node stopped to the mark's target.
-    pub(crate) fn redo_interrupted_checkpoint(&self) -> Result<(), Error> {
-        let (done, target) = (self.mark.done(), self.mark.target());
-        if done < target && target <= self.log.last_index() {
-            tracing::info!(
-                from = done,
-                to = target,
-                "finishing an interrupted checkpoint"
-            );
-            self.redo(target)?;
-            self.mark.settle();
-        }
-        Ok(())
-    }
-
-    /// Writes everything committed up to `to` into the files, syncs them, and moves the mark. Returns how
-    /// far it got: not into a transaction whose last part comes after `to`.
-    pub(crate) fn redo(&self, to: Index) -> Result<Index, Error> {
-        let from = self.mark.done();
-        if to <= from {
-            return Ok(from);
-        }
-        self.mark.begin(to)?;
-        let open_from = self.write_pages(from, to, None)?;
-        self.sync_pages()?;
-        let done = open_from.map_or(to, |open| to.min(open.saturating_sub(1)));
-        self.mark.finish(done)?;
-        Ok(done.max(from))
-    }
-
-    /// Makes what [`write_pages`](Self::write_pages) wrote durable. The mark may move only after that.
-    fn sync_pages(&self) -> Result<(), Error> {
-        let unsynced = self.take_unsynced();
-        for (name, file) in &unsynced {
-            file.sync()
-                .map_err(|error| Error::io(format!("syncing the file of {name}"), error))?;
-        }
-        // New files have new names in the directory.
-        if !unsynced.is_empty() {
-            sync_directory(&self.databases)?;
-        }
-        Ok(())
-    }
-
-    /// Writes the pages of the transactions that committed in `(from, to]`, of all databases or of `only`
-    /// one, without a sync. Returns the first entry of a transaction that is not complete, if any.
-    fn write_pages(
-        &self,
-        from: Index,
-        to: Index,
-        only: Option<&str>,
-    ) -> Result<Option<Index>, Error> {
-        let mut open: HashMap<String, Begun> = HashMap::new();
-        let mut touched: BTreeMap<String, Arc<PageFile>> = BTreeMap::new();
-        self.scan(from.saturating_add(1), to.saturating_add(1), |entry| {
-            if entry.kind == EntryKind::Noop {
-                // A new leader: what the one before did not finish never will be.
-                open.clear();
-            }
-            if entry.kind != EntryKind::Normal {
-                return Ok(());
-            }
-            let part = Part::decode(entry.payload)?;
-            let name = part.database().to_owned();
-            if only.is_some_and(|only| only != name) {
-                return Ok(());
-            }
-            // Another id means that the transaction before it never committed.
-            let before = open.remove(&name).filter(|begun| begun.id == part.id());
-            let mut begun = before.unwrap_or_else(|| Begun {
-                id: part.id(),
-                indexes: Vec::new(),
-                whole: part.number() == 0,
-            });
-            if part.is_abandoned() {
-                return Ok(());
-            }
-            if !part.is_last() {
-                begun.indexes.push(entry.index);
-                open.insert(name, begun);
-                return Ok(());
-            }
-            if !begun.whole {
-                // It began before `from`. The mark stops there only for another transaction that was still
-                // open, and this one was complete then and is in the file.
-                return Ok(());
-            }
-            let file = self.file(&name)?;
-            for index in begun.indexes {
-                let earlier = Part::decode(self.log.entry(index)?.payload)?;
-                write_part(&file, &earlier, part.db_size(), entry.index)?;
-            }
-            write_part(&file, &part, part.db_size(), entry.index)?;
-            touched.insert(name, file);
-            Ok(())
-        })?;
-        self.note_unsynced(touched);
-        Ok(open
-            .into_values()
-            .filter(|begun| begun.whole)
-            .filter_map(|begun| begun.indexes.into_iter().min())
-            .min())
-    }
-}
-
-/// A transaction of which some parts have been seen, and not the last.
-struct Begun {
-    id: TransactionId,
-    indexes: Vec<Index>,
-    /// Whether the first part was seen.
-    whole: bool,
-}
-
-/// Writes the pages of a part of the transaction that entry `index` commits.
-fn write_part(file: &PageFile, part: &Part, db_size: u32, index: Index) -> Result<(), Error> {
-    let mut pages = Vec::with_capacity(part.frames().len());
-    for frame in part.frames() {
-        // A page that the same transaction cut off again is not written back behind the end.
-        if frame.page_no() <= db_size {
-            pages.push((frame.page_no(), frame.page(part.page_size())?));
-        }
-    }
-    let pages = pages
-        .iter()
-        .map(|(page_no, page)| (*page_no, page.as_slice()));
-    ferrolite_pager::write_transaction_at(file, part.page_size(), pages, db_size, index)
-        .map_err(|error| Error::io("writing pages into a database file", error))
-}
-
-pub(crate) fn sync_directory(path: &std::path::Path) -> Result<(), Error> {
-    std::fs::File::open(path)
-        .and_then(|directory| directory.sync_all())
-        .map_err(|error| Error::io(format!("syncing {}", path.display()), error))
-}
-
 /// The incomplete transactions of a stretch of the log, followed entry by entry.
 #[derive(Debug, Default)]
 pub(crate) struct OpenTransactions {
@@ -417,9 +288,9 @@ pub(crate) struct OpenTransactions {
 }
 
 impl OpenTransactions {
-    /// Follows one committed entry; `payload` is of kind [`EntryKind::Normal`].
+    /// Follows one committed entry; `payload` is a part of a transaction.
     pub(crate) fn follow(&mut self, index: Index, payload: &[u8]) -> Result<(), Error> {
-        let header = ferrolite_wal::frames::PartHeader::decode(payload)?;
+        let header = PartHeader::decode(payload)?;
         let before = self.open.remove(&header.database);
         let first = match before {
             Some((id, first)) if id == header.id => first,
@@ -452,188 +323,10 @@ impl OpenTransactions {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
-    use std::collections::BTreeMap;
-
-    use ferrolite_wal::Record;
-    use ferrolite_wal::frames::PartWriter;
-    use proptest::prelude::*;
-
+    #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::leading::Committed;
     use crate::options::Options;
-
-    const PAGE: u32 = 4096;
-    const NAMES: [&str; 2] = ["a", "b"];
-
-    /// What is appended to the log next.
-    #[derive(Debug, Clone)]
-    enum Step {
-        /// A part of the transaction that is open for this database, or of a new one; perhaps its last.
-        Part {
-            database: usize,
-            page_no: u32,
-            fill: u8,
-            last: bool,
-        },
-        /// The open transaction is given up, with a word or (its leader being gone) without.
-        Abandon { database: usize, said: bool },
-        /// Another leader.
-        NewLeader,
-        /// The files are written up to here.
-        Redo,
-    }
-
-    fn step() -> impl Strategy<Value = Step> {
-        prop_oneof![
-            8 => (0..2_usize, 1..6_u32, any::<u8>(), any::<bool>())
-                .prop_map(|(database, page_no, fill, last)| Step::Part { database, page_no, fill, last }),
-            1 => (0..2_usize, any::<bool>()).prop_map(|(database, said)| Step::Abandon { database, said }),
-            1 => Just(Step::NewLeader),
-            2 => Just(Step::Redo),
-        ]
-    }
-
-    /// A transaction in the making: its id, the number of parts so far, and its pages.
-    type Making = (u64, u32, Vec<(u32, u8)>);
-
-    struct Model {
-        store: Store,
-        index: Index,
-        term: Term,
-        next_id: u64,
-        making: [Option<Making>; 2],
-        files: [BTreeMap<u32, u8>; 2],
-        open: OpenTransactions,
-        /// First entry of the open transaction of each database.
-        firsts: [Option<Index>; 2],
-    }
-
-    impl Model {
-        fn append(&mut self, kind: EntryKind, payload: bytes::Bytes) {
-            self.index += 1;
-            match kind {
-                EntryKind::Noop => self.open.new_leader(),
-                _ => self.open.follow(self.index, &payload).unwrap(),
-            }
-            let record = Record {
-                index: self.index,
-                term: self.term,
-                kind: kind.to_byte(),
-                payload,
-            };
-            self.store.log.append(&[record]).unwrap();
-        }
-
-        /// One part as the codec writes it when it is full, made from the parts before and this one.
-        fn part(&self, database: usize, making: &Making, last: bool) -> bytes::Bytes {
-            let (id, number, pages) = making;
-            let id = TransactionId(7, *id);
-            let mut writer = PartWriter::continued(NAMES[database], PAGE, id, *number).unwrap();
-            let (page_no, fill) = pages.last().unwrap();
-            writer.push(*page_no, &[*fill; PAGE as usize]).unwrap();
-            if last { writer.finish(8) } else { writer.cut() }
-        }
-
-        fn run(&mut self, step: &Step) {
-            match step {
-                Step::Part {
-                    database,
-                    page_no,
-                    fill,
-                    last,
-                } => {
-                    let mut making = self.making[*database].take().unwrap_or_else(|| {
-                        self.next_id += 1;
-                        (self.next_id, 0, Vec::new())
-                    });
-                    making.2.push((*page_no, *fill));
-                    let payload = self.part(*database, &making, *last);
-                    self.append(EntryKind::Normal, payload);
-                    making.1 += 1;
-                    if *last {
-                        self.files[*database].extend(making.2);
-                        self.firsts[*database] = None;
-                    } else {
-                        // A new id takes the place of one that was given up without a word.
-                        if making.1 == 1 {
-                            self.firsts[*database] = Some(self.index);
-                        }
-                        self.making[*database] = Some(making);
-                    }
-                }
-                Step::Abandon { database, said } => {
-                    let Some((id, _, _)) = self.making[*database].take() else {
-                        return;
-                    };
-                    if *said {
-                        let id = TransactionId(7, id);
-                        let writer = PartWriter::new(NAMES[*database], PAGE, id).unwrap();
-                        self.append(EntryKind::Normal, writer.abandon());
-                        self.firsts[*database] = None;
-                    }
-                }
-                Step::NewLeader => {
-                    self.term += 1;
-                    self.append(EntryKind::Noop, bytes::Bytes::new());
-                    self.making = [None, None];
-                    self.firsts = [None, None];
-                }
-                Step::Redo => {
-                    self.store.redo(self.index).unwrap();
-                    self.check();
-                }
-            }
-            assert_eq!(self.open.first(), self.firsts.into_iter().flatten().min());
-        }
-
-        fn check(&self) {
-            let open = self.firsts.into_iter().flatten().min();
-            let done = open.map_or(self.index, |open| open - 1);
-            assert_eq!(self.store.mark.done(), done);
-            for (name, pages) in NAMES.into_iter().zip(&self.files) {
-                let file = self.store.file(name).unwrap();
-                let mut page = vec![0; PAGE as usize];
-                for page_no in 1..=8 {
-                    let read = file
-                        .read_at(u64::from(page_no - 1) * u64::from(PAGE), &mut page)
-                        .unwrap();
-                    match pages.get(&page_no) {
-                        Some(fill) => {
-                            assert!(page.iter().all(|byte| byte == fill), "page {page_no}")
-                        }
-                        None => assert!(read == 0 || page.iter().all(|byte| *byte == 0)),
-                    }
-                }
-            }
-        }
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(48))]
-
-        /// However often and wherever the files are brought up to date, they hold exactly the transactions
-        /// that committed, and the mark never passes the beginning of one that is still open.
-        #[test]
-        fn redo_writes_what_committed(steps in proptest::collection::vec(step(), 1..60)) {
-            let dir = tempfile::tempdir().unwrap();
-            let (store, _) = Store::open(dir.path(), 1, &Options::default()).unwrap();
-            let mut model = Model {
-                store,
-                index: 0,
-                term: 1,
-                next_id: 0,
-                making: [None, None],
-                files: Default::default(),
-                open: OpenTransactions::default(),
-                firsts: [None, None],
-            };
-            for step in &steps {
-                model.run(step);
-            }
-            model.run(&Step::Redo);
-        }
-    }
 
     /// Runs a statement as a session does, and says that entry `index` commits it.
     fn write(database: &LeaderDatabase, sql: &str, index: Index) {

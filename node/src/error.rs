@@ -45,6 +45,14 @@ pub enum Error {
         /// The system's answer.
         source: std::io::Error,
     },
+    /// Nobody can be sent a snapshot now, because of damage in the log.
+    #[error(
+        "it is not known where a log could begin of which everything up to entry {done} is done"
+    )]
+    NoAnchor {
+        /// The entry up to which the database files hold everything.
+        done: u64,
+    },
     /// Leadership was lost; whether the request took effect is unknown.
     #[error("leadership was lost before a quorum confirmed it; whether it took effect is unknown")]
     LeadershipLost,

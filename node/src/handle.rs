@@ -10,13 +10,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use ferrolite_consensus::{Change, Configuration, Index, Message, NodeId, Role};
-use ferrolite_wal::view::{TakenTransaction, ViewError};
+use ferrolite_wal::view::{StagedPage, TakenTransaction, ViewError};
 use tokio::sync::{oneshot, watch};
 
 use crate::error::Error;
 use crate::leading::{LeaderDatabase, OpenRefusal, Registry};
 use crate::lease::Lease;
-use crate::pages::{Encoded, Encoder};
+use crate::pages::{Encoded, Encoder, SmallTransaction};
 use crate::replica::Driver;
 use crate::scrub::PageMessage;
 use crate::store::Store;
@@ -50,8 +50,17 @@ pub(crate) struct Status {
 #[derive(Debug)]
 pub(crate) struct Submission {
     pub(crate) database: Arc<LeaderDatabase>,
-    pub(crate) encoded: Encoded,
+    pub(crate) content: Content,
     pub(crate) then: Then,
+}
+
+/// The pages of a [`Submission`].
+#[derive(Debug)]
+pub(crate) enum Content {
+    /// All of a small transaction.
+    Small(SmallTransaction),
+    /// Entries of a large one.
+    Entries(Encoded),
 }
 
 /// What comes after some entries of a transaction.
@@ -94,6 +103,14 @@ fn wait_for_first(
             .map(Some)
             .map_err(|_| Error::LeadershipLost),
         None => Ok(None),
+    }
+}
+
+/// A page of a transaction could not be read back.
+fn unread(error: ViewError) -> Error {
+    match error {
+        ViewError::Closed => Error::LeadershipLost,
+        other => Error::io("reading back a transaction", std::io::Error::other(other)),
     }
 }
 
@@ -195,34 +212,41 @@ impl Handle {
         transaction: &TakenTransaction,
     ) -> Result<(), Error> {
         let id = self.store.next_transaction();
-        let mut encoder = Encoder::new(&database.name, transaction.page_size, id)?;
+        let pages = database.sql.view().pages_of(transaction);
+        let mut pages = pages.map(|page| page.map_err(unread));
         let mut under_way = VecDeque::new();
         let mut began = None;
-        for page in database.sql.view().pages_of(transaction) {
-            let page = page.map_err(|error| match error {
-                ViewError::Closed => Error::LeadershipLost,
-                other => Error::io("reading back a transaction", std::io::Error::other(other)),
-            })?;
-            let Some(encoded) = encoder.push(&page, PARTS_AT_ONCE)? else {
-                continue;
-            };
-            let (committed, wait) = oneshot::channel();
-            self.send(Event::Submit(Submission {
-                database: Arc::clone(database),
-                encoded,
-                then: Then::More(committed),
-            }));
-            under_way.push_back(wait);
-            if under_way.len() >= BATCHES_UNDER_WAY {
+        let content = if SmallTransaction::is_one(transaction) {
+            Content::Small(SmallTransaction {
+                id,
+                page_size: transaction.page_size,
+                pages: pages.collect::<Result<Vec<StagedPage>, Error>>()?,
+            })
+        } else {
+            let mut encoder = Encoder::new(&database.name, transaction.page_size, id)?;
+            while let Some(page) = pages.next().transpose()? {
+                let Some(encoded) = encoder.push(&page, PARTS_AT_ONCE)? else {
+                    continue;
+                };
+                let (committed, wait) = oneshot::channel();
+                self.send(Event::Submit(Submission {
+                    database: Arc::clone(database),
+                    content: Content::Entries(encoded),
+                    then: Then::More(committed),
+                }));
+                under_way.push_back(wait);
+                if under_way.len() >= BATCHES_UNDER_WAY {
+                    began = began.or(wait_for_first(&mut under_way)?);
+                }
+            }
+            while !under_way.is_empty() {
                 began = began.or(wait_for_first(&mut under_way)?);
             }
-        }
-        while !under_way.is_empty() {
-            began = began.or(wait_for_first(&mut under_way)?);
-        }
+            Content::Entries(encoder.finish(transaction.db_size))
+        };
         self.driver.post(Event::Submit(Submission {
             database: Arc::clone(database),
-            encoded: encoder.finish(transaction.db_size),
+            content,
             then: Then::Commit {
                 number: transaction.number,
                 last_frame: transaction.last_frame,

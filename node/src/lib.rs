@@ -42,12 +42,14 @@
 //! # }
 //! ```
 
+mod anchors;
 mod buffers;
 mod checkpoint;
 mod error;
 mod framing;
 mod gateway;
 mod handle;
+mod images;
 pub mod inspection;
 mod leading;
 mod lease;
@@ -60,6 +62,7 @@ mod outgoing;
 mod pages;
 mod peers;
 pub mod recovery;
+mod redo;
 mod replica;
 mod room;
 mod scrub;

@@ -16,8 +16,8 @@ use std::path::Path;
 use bytes::{Buf, BufMut};
 use ferrolite_consensus::{Configuration, Index};
 
-use crate::checkpoint::sync_directory;
 use crate::error::Error;
+use crate::redo::sync_directory;
 
 const FILE: &str = "membership";
 const MAGIC: &[u8; 8] = b"FRLTMEMB";

@@ -5,48 +5,35 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
+use ferrolite_consensus::Index;
 use ferrolite_pager::PageFile;
 use ferrolite_wal::Log;
 pub(crate) use ferrolite_wal::frames::Placed;
-use ferrolite_wal::frames::{self, PartWriter, TransactionId};
-use ferrolite_wal::view::{FramePlace, PageSource, StagedPage};
+use ferrolite_wal::frames::{self, PART_BYTES, PartWriter, Previous, TransactionId};
+use ferrolite_wal::view::{FramePlace, PageSource, StagedPage, TakenTransaction};
 
 use crate::error::Error;
+use crate::images::{Images, Logged};
 
 /// Where the engine's view of the log reads pages back from: the log, and the database file.
 #[derive(Debug)]
 pub(crate) struct LogPages {
-    log: Arc<Log>,
-    file: Arc<PageFile>,
-    page_size: u32,
-}
-
-impl LogPages {
-    pub(crate) fn new(log: Arc<Log>, file: Arc<PageFile>, page_size: u32) -> Self {
-        Self {
-            log,
-            file,
-            page_size,
-        }
-    }
+    pub(crate) database: String,
+    pub(crate) log: Arc<Log>,
+    pub(crate) images: Arc<Images>,
+    pub(crate) file: Arc<PageFile>,
+    pub(crate) page_size: u32,
 }
 
 impl PageSource for LogPages {
-    fn read_from_log(&self, place: FramePlace, page: &mut [u8]) -> io::Result<()> {
-        // The frame's prefix holds the checksum of the page; the log itself checks only whole entries.
-        let (prefix, len) = (
-            frames::FRAME_PREFIX_BYTES,
-            usize::try_from(place.len).map_err(io::Error::other)?,
-        );
-        let mut bytes = vec![0; prefix + len];
-        let at = u64::from(place.offset).checked_sub(prefix as u64);
-        let at = at
-            .and_then(|at| u32::try_from(at).ok())
-            .ok_or(io::ErrorKind::InvalidInput)?;
-        self.log
-            .read_payload_at(place.index, at, &mut bytes)
-            .map_err(io::Error::other)?;
-        frames::decode_frame(&bytes, page).map_err(|error| {
+    fn read_from_log(&self, page_no: u32, place: FramePlace, page: &mut [u8]) -> io::Result<()> {
+        if let Some(image) = self.images.at(&self.database, page_no, place)
+            && image.len() == page.len()
+        {
+            page.copy_from_slice(&image);
+            return Ok(());
+        }
+        frames::page_at(&self.log, page_no, place, page).map_err(|error| {
             tracing::error!(index = place.index, offset = place.offset, %error, "a page in the log is damaged");
             io::Error::new(io::ErrorKind::InvalidData, error)
         })
@@ -92,7 +79,82 @@ pub(crate) struct Encoded {
     pub(crate) placed: Vec<(u64, Placed)>,
 }
 
-/// Turns the pages of a transaction into entries, some of them at a time.
+/// A small transaction on its way to the thread that knows which entry it will be, and so which earlier ones its pages may
+/// be said against.
+#[derive(Debug)]
+pub(crate) struct SmallTransaction {
+    pub(crate) id: TransactionId,
+    pub(crate) page_size: u32,
+    pub(crate) pages: Vec<StagedPage>,
+}
+
+/// No more pages than this: that thread has other things to do.
+const MOST_SMALL_PAGES: u64 = 32;
+
+/// What a [`SmallTransaction`] came to: its entry, and the images that later ones can be said against.
+pub(crate) struct EncodedSmall {
+    pub(crate) encoded: Encoded,
+    pub(crate) images: Vec<(u32, Logged)>,
+}
+
+impl SmallTransaction {
+    /// Whether this transaction is one: it fits into one part, and is soon encoded.
+    pub(crate) fn is_one(transaction: &TakenTransaction) -> bool {
+        let most_bytes = transaction.pages * u64::from(transaction.page_size);
+        transaction.pages <= MOST_SMALL_PAGES && most_bytes < PART_BYTES as u64 / 2
+    }
+
+    /// The transaction as entry `index` of the log, whose differences may reach back to entry `reach`; without that it is
+    /// an anchor.
+    pub(crate) fn encode(
+        self,
+        database: &str,
+        db_size: u32,
+        index: Index,
+        reach: Option<Index>,
+        images: &Images,
+    ) -> Result<EncodedSmall, Error> {
+        let mut writer = PartWriter::new(database, self.page_size, self.id)?;
+        if reach.is_some() {
+            writer = writer.leaning(index);
+        }
+        let mut placed = Vec::with_capacity(self.pages.len());
+        let mut logged = Vec::with_capacity(self.pages.len());
+        for page in self.pages {
+            let last = images.last(database, page.page_no);
+            let base = last.filter(|last| reach.is_some_and(|reach| last.root >= reach));
+            let previous = base
+                .as_ref()
+                .map_or(Previous::FullImage, |base| Previous::Image(base.base()));
+            let (place, _) = writer.push_image(page.page_no, &page.image, previous)?;
+            placed.push((page.frame, place));
+            let root = base.filter(|_| place.depth > 0).map(|base| base.root);
+            let image = Logged {
+                place: FramePlace {
+                    index,
+                    offset: place.offset,
+                    len: place.len,
+                    encoding: place.encoding,
+                },
+                depth: place.depth,
+                root: root.unwrap_or(index),
+                image: page.image,
+            };
+            logged.push((page.page_no, image));
+        }
+        let encoded = Encoded {
+            first_part: 0,
+            payloads: vec![writer.finish(db_size)],
+            placed,
+        };
+        Ok(EncodedSmall {
+            encoded,
+            images: logged,
+        })
+    }
+}
+
+/// Turns the pages of a large transaction into entries, some of them at a time.
 pub(crate) struct Encoder {
     writer: PartWriter,
     /// What was not handed out yet.

@@ -27,6 +27,7 @@ mod apply;
 mod changes;
 mod driver;
 mod events;
+mod propose;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -36,6 +37,7 @@ use ferrolite_consensus::{ClusterId, Configuration, Index, NodeId, Raft, Term};
 use tokio::sync::{oneshot, watch};
 
 use self::changes::{PendingChange, WantedTransfer};
+use crate::anchors::Reach;
 use crate::checkpoint::{Job, OpenTransactions};
 use crate::error::Error;
 use crate::handle::{Status, Then};
@@ -48,6 +50,10 @@ use crate::scrub::PageMessage;
 use crate::store::{Past, Store};
 
 pub(crate) use driver::Driver;
+
+/// So many entries that everyone in touch has are kept all the same, as far as [`log_bytes`](Options::log_bytes) allows: for a
+/// node that has been away for some seconds. Most entries are small.
+const TRAILING_ENTRIES: u64 = 32_768;
 
 type Answer = oneshot::Sender<Result<(), Error>>;
 
@@ -151,6 +157,8 @@ pub(crate) struct Replica {
     page_messages: Vec<(NodeId, PageMessage)>,
 
     open: OpenTransactions,
+    /// How far back the pages of the next transaction may be said against earlier images.
+    reach: Reach,
     /// A checkpoint job is under way.
     checkpointing: bool,
     /// What was applied when the databases of a snapshot were last to be looked at.
@@ -220,6 +228,7 @@ impl Replica {
             imports: HashMap::new(),
             page_messages: Vec::new(),
             open: OpenTransactions::default(),
+            reach: Reach::new(options.log_bytes),
             checkpointing: false,
             examined_at: 0,
             fresh_bytes: 0,
@@ -247,6 +256,7 @@ fn raft_options(id: NodeId, options: &Options, store: &Store) -> ferrolite_conse
         drift_ppm: LEASE_DRIFT_PPM,
         jump_ms: raft.heartbeat_ms / 2,
     });
+    raft.trailing_entries = TRAILING_ENTRIES;
     raft
 }
 

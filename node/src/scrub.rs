@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use ferrolite_consensus::{EntryKind, Index, NodeId};
 use ferrolite_pager::{PageFile, Rot, Scrubber};
-use ferrolite_wal::frames::Part;
+use ferrolite_wal::frames::{self, Part};
 
 use crate::error::Error;
 use crate::store::Store;
@@ -218,19 +218,24 @@ fn repair_from_log(
         if part.database() != name.database {
             return Ok(());
         }
-        for frame in part.frames() {
-            if frame.page_no() == name.page_no {
-                // The last one up to the entry that wrote the page is the page, unless its transaction was given up.
-                found = Some((
-                    entry.index,
-                    frame.page(part.page_size())?.as_slice().to_vec(),
-                ));
-            }
+        // The last one up to the entry that wrote the page is the page, unless its transaction was given up.
+        let frames = part.frames();
+        if let Some(frame) = frames
+            .filter(|frame| frame.page_no() == name.page_no)
+            .next_back()
+        {
+            found = Some((entry.index, frame.clone(), part.page_size()));
         }
         Ok(())
     })?;
-    let Some((index, bytes)) = found else {
+    let Some((index, frame, page_size)) = found else {
         return Ok(false);
+    };
+    let bytes = match frames::resolve(&store.log, index, &frame, page_size) {
+        Ok(bytes) => bytes,
+        // It is a difference, and the log begins after its base.
+        Err(error) if error.is_compacted() => return Ok(false),
+        Err(error) => return Err(error.into()),
     };
     match file.repair(name.page_no, &bytes, index) {
         Ok(_) => {}

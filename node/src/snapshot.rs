@@ -1,10 +1,11 @@
 //! Snapshots: the database files, sent while they are in use, and installed by one switch.
 //!
-//! A snapshot claims to be of the log index up to which the files were complete when it was begun. While it
-//! is sent, checkpoints go on, so that some of its pages are newer. That does no harm, because pages are
-//! images: the receiver gets the entries from that index on anyway, and writing them over the files brings
-//! every page to one state. It only has to be far enough in the log before it opens the files, and how far
-//! that is, the end of the stream says.
+//! A snapshot is of the files as they are when it is begun, and while it is sent: checkpoints go on, so that some of its
+//! pages are newer than others. It claims to be of an earlier log index, that before the last [anchor](crate::anchors) of
+//! which everything is in the files. That is where the receiver's log will begin, so all that entries may refer to is in
+//! it. And that the files are newer than was claimed does no harm, because pages are images: the receiver gets the
+//! entries from that index on anyway, and writing what they come to over the files brings every page to one state. It only
+//! has to be far enough in the log before it opens the files, and how far that is, the end of the stream says.
 //!
 //! ```text
 //! stream    the page store's stream of database files, then one last chunk:
@@ -168,9 +169,15 @@ impl Snapshots {
         {
             self.sending.remove(&oldest);
         }
-        let index = self.store.mark.done();
+        let done = self.store.mark.done();
+        let Some(anchor) = self.store.anchor(done)? else {
+            return Err(Error::NoAnchor { done });
+        };
+        // The receiver's log begins with the anchor. That it writes some of what the files hold already once more changes
+        // nothing.
+        let index = anchor.saturating_sub(1);
         // A node that was away for a while has most of the pages.
-        let base = Some(self.store.peer_done(peer)).filter(|base| *base <= index);
+        let base = Some(self.store.peer_done(peer)).filter(|base| *base <= done);
         let base = base.unwrap_or(0);
         let mut files = Vec::new();
         for (name, _) in self.store.list()? {
@@ -181,6 +188,7 @@ impl Snapshots {
         tracing::info!(
             peer,
             index,
+            done,
             base,
             bytes = source.len(),
             "sending a snapshot"

@@ -34,7 +34,9 @@ use ferrolite_wal::slot::{SlotFile, SlotKind};
 use ferrolite_wal::view::WalView;
 use ferrolite_wal::{Log, LogOptions, Record};
 
+use crate::anchors::Known;
 use crate::error::Error;
+use crate::images::Images;
 use crate::membership;
 use crate::options::Options;
 use crate::pages::{LogPages, TransactionIds};
@@ -64,6 +66,9 @@ const SCAN_BYTES: usize = 4 << 20;
 pub(crate) struct Store {
     pub(crate) log: Arc<Log>,
     pub(crate) mark: Arc<CheckpointMark>,
+    /// Pages that went into the log a moment ago, on the node that leads.
+    pub(crate) images: Arc<Images>,
+    pub(crate) known_anchor: Mutex<Known>,
     pub(crate) databases: PathBuf,
     pub(crate) incoming: PathBuf,
     imports: PathBuf,
@@ -148,6 +153,8 @@ impl Store {
         let store = Self {
             log: Arc::new(log),
             mark,
+            images: Arc::default(),
+            known_anchor: Mutex::default(),
             databases,
             incoming,
             imports: empty_directory(directory.join("imports"))?,
@@ -542,7 +549,13 @@ impl Store {
     pub(crate) fn open_engine(&self, name: &str) -> Result<Arc<Database>, ferrolite_sql::Error> {
         let unable = |error: Error| ferrolite_sql::Error::io(&error.to_string());
         let file = self.file(name).map_err(unable)?;
-        let source = LogPages::new(Arc::clone(&self.log), Arc::clone(&file), self.page_size);
+        let source = LogPages {
+            database: name.to_owned(),
+            log: Arc::clone(&self.log),
+            images: Arc::clone(&self.images),
+            file: Arc::clone(&file),
+            page_size: self.page_size,
+        };
         let view = WalView::new(self.page_size, self.max_transaction_bytes, Box::new(source))
             .with_spill(self.spill_file().map_err(unable)?, VIEW_MEMORY_BYTES);
         let path = self

@@ -64,7 +64,7 @@ pub use directory::Directory;
 pub use error::Error;
 pub use mark::CheckpointMark;
 pub use naming::{database_name, file_name};
-pub use page_file::{PageFile, write_transaction, write_transaction_at};
+pub use page_file::{PageFile, write_outcome, write_transaction, write_transaction_at};
 pub use rot::Rot;
 pub use scrub::{Scrubbed, Scrubber};
 pub use snapshot::{PendingInstall, SnapshotSink, SnapshotSource, discard, pending_install};

@@ -38,7 +38,7 @@ use crate::sums::SUMS_SUFFIX;
 use checked::Checked;
 
 pub use checked::CheckedPage;
-pub use transaction::{write_transaction, write_transaction_at};
+pub use transaction::{write_outcome, write_transaction, write_transaction_at};
 
 /// A database file, open for reading and writing by any number of threads.
 #[derive(Debug)]

@@ -34,7 +34,7 @@
 //! # use ferrolite_wal::view::{FramePlace, PageSource, WalView};
 //! # struct NoLog;
 //! # impl PageSource for NoLog {
-//! #     fn read_from_log(&self, _: FramePlace, _: &mut [u8]) -> std::io::Result<()> { unreachable!() }
+//! #     fn read_from_log(&self, _: u32, _: FramePlace, _: &mut [u8]) -> std::io::Result<()> { unreachable!() }
 //! #     fn read_from_file(&self, _: u32, _: &mut [u8]) -> std::io::Result<()> { unreachable!() }
 //! # }
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {

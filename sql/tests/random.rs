@@ -26,7 +26,7 @@ struct Log {
 }
 
 impl PageSource for Log {
-    fn read_from_log(&self, place: FramePlace, page: &mut [u8]) -> std::io::Result<()> {
+    fn read_from_log(&self, _: u32, place: FramePlace, page: &mut [u8]) -> std::io::Result<()> {
         page.copy_from_slice(&self.pages.lock().unwrap()[&(place.index, place.offset)]);
         Ok(())
     }

@@ -2,7 +2,7 @@
 
 use ferrolite_client::{Client, NodeInfo, params};
 
-use crate::harness::{Cluster, eventually, files};
+use crate::harness::{Cluster, Load, eventually, files};
 
 /// What a node logs when it gets the pages and not the entries.
 const RECEIVES: &str = "receiving a snapshot";
@@ -139,6 +139,55 @@ async fn from_a_snapshot() {
         .unwrap();
 
     assert_same_files(&mut cluster).await;
+}
+
+/// Protects: nodes that are sent pages in the middle of small changes, of which the log has only what differs from what
+/// was there before. The log of such a node begins behind most of it, and still tells all that the node needs: it goes on
+/// with it, starts again with it after a crash, and leads.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn from_a_snapshot_under_small_changes() {
+    let options = ["--latency-ms", "50", "--log-mib", "1"];
+    let mut cluster = Cluster::with_options(3, &options).await;
+    let load = Load::start(&cluster.builder(), 0, WRITERS).await;
+    load.proceed(500).await;
+    let away = cluster.follower().await;
+    let has = eventually("a node says how it is", async || cluster.status(away).await)
+        .await
+        .last;
+    cluster.node(away).kill();
+    let mut rounds = 0;
+    while !all_begin_after(&cluster, has).await {
+        rounds += 1;
+        assert!(rounds < WRITTEN_AT_MOST, "the log keeps everything");
+        load.proceed(500).await;
+    }
+    cluster.node(away).start(&[]).await;
+    cluster.caught_up(away).await;
+    cluster.join(4).await;
+    cluster.promote(4).await;
+    cluster.caught_up(4).await;
+    for id in [away, 4] {
+        assert!(cluster.node(id).log().contains(RECEIVES), "node {id}");
+        found_sound(&mut cluster, id).await;
+        cluster.node(id).kill();
+        load.proceed(100).await;
+        cluster.node(id).start(&[]).await;
+        cluster.caught_up(id).await;
+        cluster.transfer(id).await;
+        load.proceed(500).await;
+    }
+    let tally = load.end().await;
+    tally.check(&cluster.client().await).await;
+    cluster.settled().await;
+    let ids = cluster.running();
+    cluster.stop().await;
+    let first = cluster.node(ids[0]).database("main");
+    files::assert_sound(&first);
+    tally.check_file(&first);
+    for id in &ids {
+        assert!(!cluster.node(*id).log().contains(" ERROR "), "node {id}");
+        files::assert_same(&first, &cluster.node(*id).database("main"));
+    }
 }
 
 /// Waits until a node has looked at what came with a snapshot.

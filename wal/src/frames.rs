@@ -7,9 +7,9 @@
 //! id, or with the next term, whose leader knows nothing of it.
 //!
 //! ```text
-//! part    u8 version = 1 · u8 kind = 1 · u8 flags (bit 0: last part, bit 1: abandoned) · u8 length of the name
-//!         u32 page size · u32 pages of the database afterwards (0 unless last) · u32 number of the part, from 0
-//!         u64 u64 transaction id · u32 frames · the database's name, UTF-8
+//! part    u8 version = 1 · u8 kind = 1 · u8 flags (bit 0: last part, bit 1: abandoned, bit 2: leans)
+//!         u8 length of the name · u32 page size · u32 pages of the database afterwards (0 unless last)
+//!         u32 number of the part, from 0 · u64 u64 transaction id · u32 frames · the database's name, UTF-8
 //! frame   u32 page number, from 1 · u32 CRC-32 of the whole page · u32 length of the bytes · u32 encoding
 //!         the bytes
 //! ```
@@ -31,15 +31,17 @@
 //! them into:
 //!
 //! ```text
-//!  0  u64  index of the log entry that holds the base
-//!  8  u64  index of the log entry at the root of the chain: the whole image that all its differences stand on
-//! 16  u32  offset of the base's bytes in that entry's payload
-//! 20  u32  length of the base's bytes
-//! 24  u8   encoding of the base
-//! 25  u8   depth: how many differences there are from here to the root, this one counted; 1 to 8
-//! 26  u16  number of runs
-//! 28       runs, in order and apart: u16 offset in the page · u16 length, not 0 · the new bytes
+//! u8      encoding of the base
+//! u8      depth: how many differences there are from here to the root, this one counted; 1 to 64
+//! varint  how many entries before this one the base is
+//! varint  how many entries before this one the root of the chain is: the whole image that all its differences stand on
+//! varint  offset of the base's bytes in the payload of its entry
+//! varint  length of the base's bytes
+//! runs, in order, up to the end: varint bytes that stay as they are, since the run before · varint length, not 0
+//!         the new bytes
 //! ```
+//!
+//! A varint has seven bits a byte, the lowest first; the highest bit of a byte says that another follows.
 //!
 //! The base is a frame *in the log*, named by its place, and never what a database file happens to hold. That is what
 //! keeps redo idempotent. After a crash in the middle of a checkpoint a file has old pages, new ones, and some that are
@@ -47,16 +49,28 @@
 //! alone every frame gives the same image, whenever and however often it is asked for. All nodes resolve it alike, too:
 //! where two logs have the same entry they have the same entries before it.
 //!
-//! So whoever writes a difference takes care that its base stays in the log as long as the difference may be read:
+//! The base is in an earlier entry, and the chain is at most [`MAX_DEPTH`] long. After that, or whenever the writer
+//! likes, comes a [full image](Previous::FullImage). A reader follows the chain to its root, checks that each step goes to
+//! an earlier entry, to the same page, and one less deep, and checks the image after each step against the checksum in its
+//! frame.
 //!
-//! - The base is in an earlier entry, and the chain is at most [`MAX_DEPTH`] long. After that, or whenever the writer
-//!   likes, comes a [full image](Previous::FullImage).
-//! - What is kept of the log, and where the log of a node begins that is given a snapshot, lies before the root of every
-//!   chain that reaches past the checkpoint. The difference carries the root's index to make that easy: a writer that
-//!   takes full images as soon as the root is more than so many entries back may always keep that many more.
+//! # Anchors
 //!
-//! A reader follows the chain to its root, checks that each step goes to an earlier entry, to the same page, and one
-//! less deep, and checks the image after each step against the checksum in its frame.
+//! A difference is worth nothing without the entries below it, so a log may begin only where no difference that is still to
+//! be read reaches behind its beginning. Such places must be known in advance: who drops the front of a log, or gives
+//! another node a snapshot with a log that begins behind it, does not know the entries to come. So there are *anchors*.
+//!
+//! > No difference in an anchor, or in an entry after it, has a base before it.
+//!
+//! Every entry is an anchor but for the parts of transactions that say they *lean*. A writer that makes an anchor forgets
+//! all bases; it makes one every so many entries and bytes, and so bounds what has to be kept. A log that begins with an
+//! anchor is complete in itself.
+//!
+//! ```text
+//!   A  ◄─ l ◄─ l ◄───── l     A ◄── l    l ◄─ l         A anchor   l leaning entry   ◄─ difference and base
+//!   └─────────────────────────┴─────────────────► …
+//!   may be dropped once all of these are done
+//! ```
 
 mod difference;
 mod page;
@@ -67,7 +81,7 @@ mod tests;
 mod writer;
 
 pub use difference::{Difference, MAX_DEPTH};
-pub use page::{decode_frame, decode_page};
+use page::decode_page;
 pub use part::{Frame, Part, PartHeader};
 pub use read::{page_at, resolve};
 pub use writer::{Base, PartWriter, Placed, Previous};
@@ -76,6 +90,7 @@ const VERSION: u8 = 1;
 const KIND_TRANSACTION: u8 = 1;
 const FLAG_LAST: u8 = 1;
 const FLAG_ABANDONED: u8 = 2;
+const FLAG_LEANS: u8 = 4;
 const PART_HEADER_BYTES: usize = 36;
 /// Bytes of a frame before the page's.
 pub const FRAME_PREFIX_BYTES: usize = 16;

@@ -181,20 +181,19 @@ impl SlotFile {
             return Err(error.clone());
         }
         let generation = state.generation + 1;
-        let copy = encode(self.kind, generation, payload)?;
+        let mut copy = encode(self.kind, generation, payload)?;
         let slot = (generation % 2) * BLOCK_BYTES;
-        let result = self
-            .file
-            .write_at(slot, &copy)
-            // A hint is not worth a second write: when it is lost, the reader does without.
-            .and_then(|()| {
-                if durable {
-                    self.file.write_at(slot + 2 * BLOCK_BYTES, &copy)
-                } else {
-                    Ok(())
-                }
-            })
-            .and_then(|()| if durable { self.file.sync() } else { Ok(()) });
+        let result = if durable {
+            copy.resize(COPY_BYTES, 0);
+            self.file
+                .write_at(slot, &copy)
+                .and_then(|()| self.file.write_at(slot + 2 * BLOCK_BYTES, &copy))
+                .and_then(|()| self.file.sync())
+        } else {
+            // A hint comes with every sync of the log, and is not worth more bytes than it has, nor a second copy: when
+            // it is lost, the reader does without.
+            self.file.write_at(slot, &copy)
+        };
         match result {
             Ok(()) => {
                 state.generation = generation;
@@ -245,6 +244,7 @@ pub(crate) fn inspect(backend: &dyn Backend, kind: SlotKind) -> Result<Option<Sl
     Ok(Some(report))
 }
 
+/// A copy up to its checksum.
 fn encode(kind: SlotKind, generation: u64, payload: &[u8]) -> Result<Vec<u8>, Error> {
     let len = u32::try_from(payload.len()).unwrap_or(u32::MAX);
     if payload.len() > MAX_PAYLOAD_BYTES {
@@ -260,7 +260,6 @@ fn encode(kind: SlotKind, generation: u64, payload: &[u8]) -> Result<Vec<u8>, Er
     copy.extend_from_slice(payload);
     let checksum = crc32fast::hash(&copy);
     copy.extend_from_slice(&checksum.to_le_bytes());
-    copy.resize(COPY_BYTES, 0);
     Ok(copy)
 }
 

@@ -82,11 +82,16 @@ pub struct FramePlace {
 
 /// What a view reads pages back from once it no longer holds them.
 pub trait PageSource: Send + Sync {
-    /// Reads the page at `place` of the log into `page`.
+    /// Reads page `page_no` (from 1), whose image is at `place` of the log, into `page`.
     ///
     /// # Errors
     /// When the entry cannot be read or its page cannot be decoded.
-    fn read_from_log(&self, place: FramePlace, page: &mut [u8]) -> std::io::Result<()>;
+    fn read_from_log(
+        &self,
+        page_no: u32,
+        place: FramePlace,
+        page: &mut [u8],
+    ) -> std::io::Result<()>;
 
     /// Reads page `page_no` (from 1) of the checkpointed database file into `page`.
     ///
@@ -337,7 +342,9 @@ impl WalView {
                     copy_prefix(image, page);
                     return Ok(());
                 }
-                Body::Log(place) => return Ok(self.source.read_from_log(place, page)?),
+                Body::Log(place) => {
+                    return Ok(self.source.read_from_log(slot.page_no(), place, page)?);
+                }
                 Body::File => return Ok(self.source.read_from_file(slot.page_no(), page)?),
                 Body::Dead => return Err(ViewError::Refused("a replaced frame was read")),
                 Body::Spilled(place) => place,

@@ -49,8 +49,13 @@ fn read_part(part: &Part, data: &[u8]) {
         let mut page = vec![0x5a; part.page_size() as usize];
         let difference = frame.difference(part.page_size());
         if let Ok(Some(difference)) = &difference {
+            assert!(part.leans(), "an anchor has no differences");
             assert!((1..=MAX_DEPTH).contains(&difference.depth()));
-            assert!(difference.root() <= difference.base().index);
+            for index in [1, 2, 1000, u64::MAX] {
+                let base = difference.base(index).map(|base| base.index);
+                assert!(base.is_none_or(|base| 0 < base && base < index));
+                assert!(difference.root(index).is_none_or(|root| Some(root) <= base));
+            }
             difference.apply(&mut page);
             difference.apply(&mut page[..1]);
         }
@@ -79,6 +84,10 @@ fn write_parts(tape: &mut Tape<'_>) {
     let name = String::from_utf8_lossy(tape.piece(32)).into_owned();
     let id = TransactionId(tape.long().into(), tape.long().into());
     let mut writer = PartWriter::new(&name, page_size, id).expect("the name is short");
+    let leans = tape.byte() % 4 > 0;
+    if leans {
+        writer = writer.leaning(2);
+    }
     let (mut pages, mut parts, mut bases) = (Vec::new(), Vec::new(), BTreeMap::new());
     while !tape.is_empty() && pages.len() < MOST_PAGES {
         let page_no = u32::from(tape.byte()) + 1;
@@ -108,6 +117,7 @@ fn write_parts(tape: &mut Tape<'_>) {
             placed.depth
         );
         if placed.encoding == ENCODING_DIFFERENCE {
+            assert!(leans && placed.part == 0);
             bases.insert(pages.len(), before);
         }
         parts.extend(full);
@@ -157,6 +167,12 @@ fn same_pages(parts: &[Bytes], pages: &[(u32, Vec<u8>)], bases: &BTreeMap<usize,
         let part = Part::decode(bytes.clone()).expect("what was written is read");
         assert_eq!(part.number() as usize, nth);
         assert_eq!(part.is_last(), nth + 1 == parts.len());
+        for frame in part.frames() {
+            let place = frame.place(7);
+            let at = place.offset as usize;
+            assert!(at + place.len as usize <= bytes.len() && at > 36);
+            assert_eq!((place.index, place.encoding), (7, frame.encoding()));
+        }
         for frame in part.frames() {
             let page = match bases.get(&found.len()) {
                 None => frame.page(part.page_size()),

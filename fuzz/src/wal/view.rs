@@ -260,7 +260,7 @@ fn copy(page: Option<Vec<u8>>, to: &mut [u8]) -> io::Result<()> {
 }
 
 impl PageSource for Disk {
-    fn read_from_log(&self, place: FramePlace, page: &mut [u8]) -> io::Result<()> {
+    fn read_from_log(&self, _: u32, place: FramePlace, page: &mut [u8]) -> io::Result<()> {
         let found = self.with(|pages| pages.log.get(&(place.index, place.offset)).cloned());
         copy(found, page)
     }

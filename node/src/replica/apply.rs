@@ -6,18 +6,18 @@ use ferrolite_consensus::{
     Action, Entry, EntryKind, Error as Refusal, Event as Input, HardState, Index, NodeId, State,
     Term, TransferOutcome,
 };
-use ferrolite_wal::view::FramePlace;
 
-use super::{Answer, Pending, Phase, Proposed, Replica, Unbound, reply};
+use super::{Answer, Phase, Proposed, Replica, reply};
 use crate::checkpoint::Job;
 use crate::error::Error;
-use crate::handle::{ImportPart, Submission, Then};
-use crate::leading::Committed;
 use crate::log_writer::Work;
 use crate::membership;
-use crate::pages::{Encoded, Placed};
 use crate::peers::Peers;
 use crate::snapshot;
+
+/// What an entry counts for, at least, where it is about when the files are written. Small entries cost something, too: as
+/// frames of the engine's log, and when they are redone.
+const LEAST_ENTRY_BYTES: u64 = 512;
 
 impl Replica {
     /// Does what the core wants, until it wants nothing more, and publishes what has become of the node.
@@ -162,135 +162,6 @@ impl Replica {
         self.send_work(Work::HardState { seq, state });
     }
 
-    // ---- proposals ----
-
-    pub(super) fn submit(&mut self, now: u64, submission: Submission) {
-        let Submission {
-            database,
-            encoded,
-            then,
-        } = submission;
-        if database.sql.is_closed() {
-            // Who waits for more learns it from the dropped sender.
-            if let Then::Commit { number, .. } = then {
-                database.commits.refuse_from(number);
-            }
-            return;
-        }
-        let Encoded {
-            first_part,
-            payloads,
-            placed,
-        } = encoded;
-        match self.raft.propose(now, payloads) {
-            Ok(range) => self.pending.push_back(Pending {
-                first_index: range.first,
-                last_index: range.last,
-                what: Proposed::Transaction {
-                    database,
-                    first_part,
-                    placed,
-                    then,
-                },
-            }),
-            Err(refusal) => {
-                // The engine has committed what the log does not take: everything it has is to be forgotten.
-                tracing::warn!(%refusal, database = %database.name, "a transaction cannot be proposed; the databases are closed");
-                if let Then::Commit { number, .. } = then {
-                    database.commits.refuse_from(number);
-                }
-                self.stop_serving();
-            }
-        }
-    }
-
-    pub(super) fn import(&mut self, now: u64, part: ImportPart) {
-        let ImportPart {
-            name,
-            payload,
-            last,
-            done,
-        } = part;
-        match self.raft.propose(now, vec![payload]) {
-            Ok(range) => self.pending.push_back(Pending {
-                first_index: range.first,
-                last_index: range.last,
-                what: Proposed::Import {
-                    name,
-                    last,
-                    answer: done,
-                },
-            }),
-            Err(refusal) => reply(done, Err(refusal.into())),
-        }
-    }
-
-    /// A quorum holds everything up to `index`.
-    fn commit(&mut self, index: Index) {
-        self.committed = self.committed.max(index);
-        while self
-            .pending
-            .front()
-            .is_some_and(|pending| pending.last_index <= index)
-        {
-            let Some(Pending {
-                first_index,
-                last_index,
-                what,
-            }) = self.pending.pop_front()
-            else {
-                return;
-            };
-            match what {
-                Proposed::Transaction {
-                    database,
-                    first_part,
-                    placed,
-                    then,
-                } => {
-                    match then {
-                        // If nobody waits any more, the rest does not come.
-                        Then::More(committed) => drop(committed.send(first_index)),
-                        Then::Commit {
-                            number,
-                            last_frame,
-                            db_size,
-                            began,
-                        } => {
-                            let last = Committed {
-                                frame: last_frame,
-                                index: last_index,
-                            };
-                            let began = began.unwrap_or(first_index);
-                            database.committed(number, last, began, db_size);
-                        }
-                    }
-                    self.unbound.push_back(Unbound {
-                        first_index,
-                        last_index,
-                        first_part,
-                        database,
-                        placed,
-                    });
-                }
-                Proposed::Import {
-                    answer,
-                    last: false,
-                    ..
-                } => reply(answer, Ok(())),
-                Proposed::Import {
-                    name,
-                    answer,
-                    last: true,
-                } => {
-                    // The engine, if it has the database open, knows nothing of its new pages.
-                    self.registry.block(&name);
-                    self.imported.push_back((last_index, name, answer));
-                }
-            }
-        }
-    }
-
     // ---- applying ----
 
     fn apply(&mut self, now: u64, first: Index, last: Index, entries: Vec<Entry>) {
@@ -328,38 +199,13 @@ impl Replica {
     }
 
     fn follow(&mut self, entry: &Entry) -> Result<(), Error> {
-        self.fresh_bytes += entry.payload.len() as u64;
+        self.fresh_bytes += (entry.payload.len() as u64).max(LEAST_ENTRY_BYTES);
         match entry.kind {
             EntryKind::Noop => self.open.new_leader(),
             EntryKind::Normal => self.open.follow(entry.index, &entry.payload)?,
             EntryKind::Config => {}
         }
         Ok(())
-    }
-
-    /// Pages that are committed and in this node's log need not be in memory as well.
-    fn bind(&mut self) {
-        while self
-            .unbound
-            .front()
-            .is_some_and(|unbound| unbound.last_index <= self.applied)
-        {
-            let Some(unbound) = self.unbound.pop_front() else {
-                return;
-            };
-            let place = |placed: Placed| FramePlace {
-                index: unbound.first_index
-                    + u64::from(placed.part.saturating_sub(unbound.first_part)),
-                offset: placed.offset,
-                len: placed.len,
-                encoding: placed.encoding,
-            };
-            let places = unbound
-                .placed
-                .into_iter()
-                .map(|(frame, placed)| (frame, place(placed)));
-            unbound.database.sql.view().bind(places);
-        }
     }
 
     /// What a snapshot has brought is looked at as soon as it can be.
@@ -391,10 +237,12 @@ impl Replica {
         self.send_job(job);
     }
 
-    /// The files hold everything up to `done`: the log may let go of what nobody else needs.
-    pub(super) fn purge(&mut self, done: Index) {
+    /// The files hold everything up to `done`, and what comes after it reaches back to `keep`: the log may let go of what
+    /// nobody else needs.
+    pub(super) fn purge(&mut self, done: Index, keep: Index) {
         let kept_for_snapshots = self.sending.values().copied().min().unwrap_or(Index::MAX);
         let may_go = self.raft.purge_limit().max(self.excess_limit());
+        let done = done.min(keep.saturating_sub(1));
         let limit = done.min(may_go).min(kept_for_snapshots);
         if limit < self.store.log.first_index() {
             return;
@@ -487,6 +335,7 @@ impl Replica {
         for database in self.registry.close_all() {
             database.commits.lose_from(0);
         }
+        self.store.images.clear();
         for pending in self.pending.drain(..) {
             match pending.what {
                 Proposed::Transaction { database, .. } => database.commits.lose_from(0),
@@ -517,6 +366,7 @@ impl Replica {
     /// node takes over from itself.
     pub(super) fn stop_serving(&mut self) {
         drop(self.registry.close_all());
+        self.store.images.clear();
         if matches!(self.phase, Phase::Serving | Phase::TakingOver) {
             self.phase = Phase::Settling;
         }

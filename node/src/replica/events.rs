@@ -76,10 +76,10 @@ impl Replica {
                     self.start_serving(now);
                 }
             }
-            Outcome::Redone { done } | Outcome::Checkpointed { done } => {
+            Outcome::Redone { done, keep } | Outcome::Checkpointed { done, keep } => {
                 self.checkpointing = false;
                 self.tell_peers(&PageMessage::Progress(done));
-                self.purge(done);
+                self.purge(done, keep);
             }
             Outcome::RedoneOne { name, token } => {
                 self.registry.release(&name);

@@ -148,6 +148,43 @@ fn transactions_leave_pages_and_length() {
     }
 }
 
+proptest! {
+    /// What some transactions come to is the same, written at once, as they are one after the other: bytes, length, sums
+    /// and log indexes. Also over what a crash left of a longer file.
+    #[test]
+    fn an_outcome_is_its_transactions(
+        before in proptest::collection::vec((1..9_u32, any::<u8>()), 0..6),
+        transactions in proptest::collection::vec(
+            (proptest::collection::vec((1..9_u32, any::<u8>()), 0..4), 1..9_u32),
+            1..6,
+        ),
+    ) {
+        let (_, mark, databases) = disk();
+        let (single, once) = (open_checked(&databases, &mark), {
+            PageFile::open_checked_in(&databases, "b.sqlite", 512, Arc::clone(&mark)).unwrap()
+        });
+        for file in [&single, &once] {
+            commit(file, 1, &before, 9);
+        }
+        let mut last: BTreeMap<u32, (Vec<u8>, u64)> = BTreeMap::new();
+        for ((pages, db_size), index) in transactions.iter().zip(2..) {
+            commit(&single, index, pages, *db_size);
+            last.extend(pages.iter().map(|(no, byte)| (*no, (page(*byte), index))));
+            last.retain(|no, _| no <= db_size);
+        }
+        let least = transactions.iter().map(|(_, db_size)| *db_size).min().unwrap();
+        let db_size = transactions.last().unwrap().1;
+        let pages = last.iter().map(|(no, (image, index))| (*no, image.as_slice(), *index));
+        write_outcome(&once, 512, pages, least, db_size).unwrap();
+        prop_assert_eq!(once.len().unwrap(), single.len().unwrap());
+        for page_no in 1..=db_size {
+            let (a, b) = (single.read_page(page_no).unwrap(), once.read_page(page_no).unwrap());
+            prop_assert_eq!((a.bytes, a.sum), (b.bytes, b.sum));
+        }
+        prop_assert_eq!(once.known_pages().unwrap(), single.known_pages().unwrap());
+    }
+}
+
 /// What no committed transaction of SQLite says is refused before it does harm.
 #[test]
 fn impossible_transactions_are_refused() {

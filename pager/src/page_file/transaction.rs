@@ -35,6 +35,23 @@ pub fn write_transaction_at<'a>(
     db_size: u32,
     index: u64,
 ) -> io::Result<()> {
+    let pages = pages.map(|(page_no, image)| (page_no, image, index));
+    write_outcome(file, page_size, pages, db_size, db_size)
+}
+
+/// What a run of transactions comes to, written at once: the last image of each page, with the log index of the entry that
+/// committed it. In between the database had `least_size` pages at one time, and what was behind that is gone; at the end it
+/// has `db_size`. Otherwise as [`write_transaction`].
+///
+/// # Errors
+/// As there.
+pub fn write_outcome<'a>(
+    file: &PageFile,
+    page_size: u32,
+    pages: impl Iterator<Item = (u32, &'a [u8], u64)>,
+    least_size: u32,
+    db_size: u32,
+) -> io::Result<()> {
     let refuse = |reason: &str| {
         io::Error::new(
             io::ErrorKind::InvalidInput,
@@ -52,7 +69,10 @@ pub fn write_transaction_at<'a>(
             "the transaction is not committed: its database size is 0",
         ));
     }
-    for (page_no, image) in pages {
+    if least_size < db_size {
+        cut(file, page_size, least_size)?;
+    }
+    for (page_no, image, index) in pages {
         if image.len() != page_size as usize {
             return Err(refuse("a page image is not as long as a page"));
         }
@@ -70,11 +90,22 @@ pub fn write_transaction_at<'a>(
     let len = u64::from(db_size) * u64::from(page_size);
     // SQLite believes the size in the header and calls a shorter file damaged, although the last pages may be free
     // ones that were never written.
-    if file.len()? != len {
-        file.truncate(len)?;
+    if file.len()? < len {
+        file.truncate(len)
+    } else {
+        cut(file, page_size, db_size)
+    }
+}
+
+/// Takes away what the file, and the sums, have behind the first `pages`.
+fn cut(file: &PageFile, page_size: u32, pages: u32) -> io::Result<()> {
+    let len = u64::from(pages) * u64::from(page_size);
+    if file.len()? > len {
+        file.truncate(len)
     } else if let Some(checked) = &file.checked {
         // A crash may have kept the length and lost what follows from it for the sums.
-        checked.cut(file, db_size)?;
+        checked.cut(file, pages)
+    } else {
+        Ok(())
     }
-    Ok(())
 }

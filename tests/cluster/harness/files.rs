@@ -16,7 +16,7 @@ const MAX_VIEW_BYTES: u64 = 64 << 20;
 struct FileAlone(Arc<PageFile>);
 
 impl PageSource for FileAlone {
-    fn read_from_log(&self, place: FramePlace, _page: &mut [u8]) -> io::Result<()> {
+    fn read_from_log(&self, _: u32, place: FramePlace, _page: &mut [u8]) -> io::Result<()> {
         Err(io::Error::other(format!(
             "there is no log to read entry {} from",
             place.index

@@ -33,26 +33,11 @@ pub(super) fn split(bytes: &[u8]) -> Result<(Prefix, &[u8]), Error> {
     Ok((prefix, bytes))
 }
 
-/// Turns a frame, prefix and all, into the page that it holds, checked.
-///
-/// # Errors
-/// [`Error::Malformed`] when the bytes are no such frame, or the page is not the one that was meant, and for a
-/// difference, which [`page_at`](super::page_at) reads.
-pub fn decode_frame(bytes: &[u8], page: &mut [u8]) -> Result<(), Error> {
-    let (prefix, bytes) = split(bytes)?;
-    decode_page(prefix.encoding, bytes, page)?;
-    if crc32fast::hash(page) == prefix.crc {
-        Ok(())
-    } else {
-        Err(Error::malformed("page in the log", "its checksum is wrong"))
-    }
-}
-
 /// Turns the bytes of a frame into the page; the caller checks that it is the right one.
 ///
 /// # Errors
 /// [`Error::Malformed`] when they do not make a page of that size.
-pub fn decode_page(encoding: u8, bytes: &[u8], page: &mut [u8]) -> Result<(), Error> {
+pub(super) fn decode_page(encoding: u8, bytes: &[u8], page: &mut [u8]) -> Result<(), Error> {
     let wrong = |reason| Error::malformed("page in the log", reason);
     match encoding {
         ENCODING_WHOLE if bytes.len() == page.len() => {

@@ -4,21 +4,16 @@ use bytes::{Buf, Bytes};
 
 use super::difference::Difference;
 use super::{
-    ENCODING_DIFFERENCE, ENCODING_LZ4, ENCODING_WHOLE, FLAG_ABANDONED, FLAG_LAST,
+    ENCODING_DIFFERENCE, ENCODING_LZ4, ENCODING_WHOLE, FLAG_ABANDONED, FLAG_LAST, FLAG_LEANS,
     FRAME_PREFIX_BYTES, KIND_TRANSACTION, PART_HEADER_BYTES, TransactionId, VERSION, decode_page,
 };
 use crate::error::Error;
+use crate::view::FramePlace;
 
 /// One part of a transaction, decoded and checked as far as lengths go.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Part {
-    name: String,
-    page_size: u32,
-    db_size: u32,
-    number: u32,
-    id: TransactionId,
-    last: bool,
-    abandoned: bool,
+    header: PartHeader,
     frames: Vec<Frame>,
 }
 
@@ -31,6 +26,8 @@ pub struct Frame {
     page_no: u32,
     crc: u32,
     encoding: u8,
+    /// Where the bytes begin in the part.
+    offset: u32,
     bytes: Bytes,
 }
 
@@ -47,6 +44,9 @@ pub struct PartHeader {
     pub last: bool,
     /// Whether the part ends the transaction without a commit.
     pub abandoned: bool,
+    /// Whether differences, of this part or of a later entry, may reach behind this one. An entry of which that is not so
+    /// is an [anchor](super#anchors).
+    pub leans: bool,
     /// Size of a page, in bytes.
     pub page_size: u32,
     /// Pages of the database after the transaction; 0 unless last.
@@ -72,6 +72,7 @@ impl PartHeader {
         }
         let flags = bytes.get_u8();
         let (last, abandoned) = (flags & FLAG_LAST != 0, flags & FLAG_ABANDONED != 0);
+        let leans = flags & FLAG_LEANS != 0;
         let name_len = usize::from(bytes.get_u8());
         let (page_size, db_size, number) =
             (bytes.get_u32_le(), bytes.get_u32_le(), bytes.get_u32_le());
@@ -89,7 +90,7 @@ impl PartHeader {
         if last && db_size == 0 {
             return wrong("it would leave the database without a page");
         }
-        if flags & !(FLAG_LAST | FLAG_ABANDONED) != 0 || (last && abandoned) {
+        if flags & !(FLAG_LAST | FLAG_ABANDONED | FLAG_LEANS) != 0 || (last && abandoned) {
             return wrong("its flags make no sense to this program");
         }
         Ok(Self {
@@ -98,6 +99,7 @@ impl PartHeader {
             number,
             last,
             abandoned,
+            leans,
             page_size,
             db_size,
             frames,
@@ -112,20 +114,13 @@ impl Part {
     /// [`Error::Malformed`] when the bytes are not a part; its pages are checked when they are taken out.
     pub fn decode(bytes: Bytes) -> Result<Self, Error> {
         let wrong = |reason| Error::malformed("transaction in the log", reason);
-        let PartHeader {
-            database,
-            id,
-            number,
-            last,
-            abandoned,
-            page_size,
-            db_size,
-            frames,
-        } = PartHeader::decode(&bytes)?;
-        let mut rest = bytes.slice(PART_HEADER_BYTES + database.len()..);
+        let header = PartHeader::decode(&bytes)?;
+        let mut rest = bytes.slice(PART_HEADER_BYTES + header.database.len()..);
         // Each frame has a prefix, so a count cannot promise more than the bytes hold.
         let most = rest.len() / FRAME_PREFIX_BYTES;
-        let count = usize::try_from(frames).ok().filter(|count| *count <= most);
+        let count = usize::try_from(header.frames)
+            .ok()
+            .filter(|count| *count <= most);
         let count = count.ok_or_else(|| wrong("fewer pages than announced"))?;
         let mut pages = Vec::with_capacity(count);
         for _ in 0..count {
@@ -138,15 +133,21 @@ impl Part {
                 .ok()
                 .filter(|encoding| ENCODINGS.contains(encoding))
                 .ok_or_else(|| wrong("a page in an encoding that this program does not know"))?;
+            let offset = u32::try_from(bytes.len() - rest.len())
+                .map_err(|_| wrong("longer than any entry"))?;
             let len = usize::try_from(len).ok().filter(|len| *len <= rest.len());
             let bytes = rest.split_to(len.ok_or_else(|| wrong("a page is cut off"))?);
             if page_no == 0 {
                 return Err(wrong("a page without a number"));
             }
+            if encoding == ENCODING_DIFFERENCE && !header.leans {
+                return Err(wrong("a difference in a part that has none"));
+            }
             pages.push(Frame {
                 page_no,
                 crc,
                 encoding,
+                offset,
                 bytes,
             });
         }
@@ -154,13 +155,7 @@ impl Part {
             return Err(wrong("more bytes than announced"));
         }
         Ok(Self {
-            name: database,
-            page_size,
-            db_size,
-            number,
-            id,
-            last,
-            abandoned,
+            header,
             frames: pages,
         })
     }
@@ -168,47 +163,53 @@ impl Part {
     /// The database's name.
     #[must_use]
     pub fn database(&self) -> &str {
-        &self.name
+        &self.header.database
     }
 
     /// Size of a page, in bytes.
     #[must_use]
     pub fn page_size(&self) -> u32 {
-        self.page_size
+        self.header.page_size
     }
 
     /// Pages of the database after the transaction; 0 unless this is the last part.
     #[must_use]
     pub fn db_size(&self) -> u32 {
-        self.db_size
+        self.header.db_size
     }
 
     /// Number of the part, from 0.
     #[must_use]
     pub fn number(&self) -> u32 {
-        self.number
+        self.header.number
     }
 
     /// The transaction.
     #[must_use]
     pub fn id(&self) -> TransactionId {
-        self.id
+        self.header.id
     }
 
     /// Whether this part commits the transaction.
     #[must_use]
     pub fn is_last(&self) -> bool {
-        self.last
+        self.header.last
     }
 
     /// Whether this part ends the transaction without a commit.
     #[must_use]
     pub fn is_abandoned(&self) -> bool {
-        self.abandoned
+        self.header.abandoned
+    }
+
+    /// Whether differences, of this part or of a later entry, may reach behind it; see [`PartHeader::leans`].
+    #[must_use]
+    pub fn leans(&self) -> bool {
+        self.header.leans
     }
 
     /// The pages.
-    pub fn frames(&self) -> impl ExactSizeIterator<Item = &Frame> {
+    pub fn frames(&self) -> impl ExactSizeIterator<Item = &Frame> + DoubleEndedIterator {
         self.frames.iter()
     }
 }
@@ -224,6 +225,18 @@ impl Frame {
     #[must_use]
     pub fn encoding(&self) -> u8 {
         self.encoding
+    }
+
+    /// Where the frame is, if its part is entry `index`.
+    #[must_use]
+    pub fn place(&self, index: u64) -> FramePlace {
+        FramePlace {
+            index,
+            offset: self.offset,
+            // Of a part whose offsets fit.
+            len: u32::try_from(self.bytes.len()).unwrap_or(u32::MAX),
+            encoding: self.encoding,
+        }
     }
 
     /// The page as a difference, if it is one. Its image is that of the base, changed.

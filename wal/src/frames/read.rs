@@ -4,25 +4,28 @@ use bytes::Bytes;
 
 use super::difference::Difference;
 use super::page::{Prefix, split};
-use super::{ENCODING_DIFFERENCE, FRAME_PREFIX_BYTES, Frame, MAX_DEPTH, decode_page};
+use super::{ENCODING_DIFFERENCE, FRAME_PREFIX_BYTES, Frame, decode_page};
 use crate::error::Error;
 use crate::log::Log;
 use crate::view::FramePlace;
 
-/// Reads the page at `place` into `page`, which has the size of the database's pages. Every image on the way to it is
-/// checked.
+/// Reads the page `page_no` at `place` into `page`, which has the size of the database's pages. Every image on the way to
+/// it is checked.
 ///
 /// # Errors
 /// [`Error::Malformed`] when there is no such frame, or its chain is broken; otherwise what
 /// [`Log::read_payload_at`] answers. An entry of the chain that is not in the log any more is [`Error::Compacted`].
-pub fn page_at(log: &Log, place: FramePlace, page: &mut [u8]) -> Result<(), Error> {
+pub fn page_at(log: &Log, page_no: u32, place: FramePlace, page: &mut [u8]) -> Result<(), Error> {
     let frame = read_frame(log, place, page.len())?;
     let (prefix, bytes) = split(&frame)?;
+    if prefix.page_no != page_no {
+        return Err(Error::malformed("page in the log", "it is another page"));
+    }
     if prefix.encoding != ENCODING_DIFFERENCE {
         return image(prefix, bytes, page);
     }
     let difference = Difference::decode(bytes, page.len())?;
-    base_of(log, place.index, prefix.page_no, &difference, page)?;
+    base_of(log, place.index, page_no, &difference, page)?;
     difference.apply(page);
     checked(prefix, page)
 }
@@ -50,12 +53,12 @@ fn base_of(
     page: &mut [u8],
 ) -> Result<(), Error> {
     let broken = |reason| Error::malformed("chain of differences in the log", reason);
-    let mut frames: Vec<Bytes> = Vec::with_capacity(usize::from(MAX_DEPTH));
-    let (mut index, mut place, mut depth) = (index, last.base(), last.depth());
+    let before_the_log = || broken("a base is before the first entry");
+    let root = last.root(index).ok_or_else(before_the_log)?;
+    let mut place = last.base(index).ok_or_else(before_the_log)?;
+    let mut frames: Vec<Bytes> = Vec::with_capacity(last.depth().into());
+    let mut depth = last.depth();
     loop {
-        if place.index >= index || place.index < last.root() {
-            return Err(broken("a base does not come before what stands on it"));
-        }
         let frame = read_frame(log, place, page.len())?;
         let (prefix, bytes) = split(&frame)?;
         if prefix.page_no != page_no || prefix.encoding != place.encoding {
@@ -69,10 +72,10 @@ fn base_of(
             break;
         }
         let difference = Difference::decode(bytes, page.len())?;
-        if difference.depth() != depth || difference.root() != last.root() {
+        if difference.depth() != depth || difference.root(place.index) != Some(root) {
             return Err(broken("a base is of another chain"));
         }
-        (index, place) = (place.index, difference.base());
+        place = difference.base(place.index).ok_or_else(before_the_log)?;
         frames.push(frame);
     }
     for frame in frames.iter().rev() {

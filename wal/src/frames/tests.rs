@@ -11,6 +11,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use proptest::prelude::*;
 
+use super::difference::{get_varint, put_varint};
 use super::*;
 use crate::backend::MemBackend;
 use crate::view::FramePlace;
@@ -77,14 +78,6 @@ fn large_transactions_come_in_parts() {
         let mut page = vec![0; PAGE];
         decode_page(placed.encoding, bytes, &mut page).unwrap();
         assert_eq!(&page, image);
-        let frame =
-            &parts[placed.part as usize][from - FRAME_PREFIX_BYTES..from + placed.len as usize];
-        decode_frame(frame, &mut page).unwrap();
-        assert_eq!(&page, image);
-        let mut bad = frame.to_vec();
-        let last = bad.len() - 1;
-        bad[last] ^= 1;
-        assert!(decode_frame(&bad, &mut page).is_err());
     }
     assert!(places.iter().any(|placed| placed.encoding == ENCODING_LZ4));
     assert!(
@@ -169,7 +162,8 @@ impl History {
             }),
             _ => Previous::FullImage,
         };
-        let mut writer = PartWriter::new("x", PAGE as u32, TransactionId(1, index)).unwrap();
+        let writer = PartWriter::new("x", PAGE as u32, TransactionId(1, index)).unwrap();
+        let mut writer = writer.leaning(index);
         let (placed, _) = writer.push_image(page_no, &image, previous).unwrap();
         self.append(writer.finish(9));
         let root = match (placed.depth, self.images.last()) {
@@ -199,8 +193,12 @@ impl History {
     }
 
     fn read(&self, place: FramePlace) -> Result<Vec<u8>, Error> {
+        self.read_page(3, place)
+    }
+
+    fn read_page(&self, page_no: u32, place: FramePlace) -> Result<Vec<u8>, Error> {
         let mut page = vec![0x77; PAGE];
-        page_at(&self.log, place, &mut page).map(|()| page)
+        page_at(&self.log, page_no, place, &mut page).map(|()| page)
     }
 
     fn resolve(&self, index: u64) -> Result<Vec<u8>, Error> {
@@ -215,15 +213,15 @@ impl History {
 fn differences_are_small_and_chains_are_short() {
     let mut history = History::new();
     let mut page = image(7, false);
-    for nth in 0..30_u8 {
-        page[usize::from(nth) * 9] ^= 0x55;
+    for nth in 0..200_u8 {
+        page[usize::from(nth) * 2] ^= 0x55;
         page[300..320].fill(nth);
         let placed = history.write(3, page.clone(), false);
-        // Eight differences, then a full image.
-        assert_eq!(placed.depth, nth % 9, "image {nth}");
+        // So many differences, then a full image.
+        assert_eq!(placed.depth, nth % (MAX_DEPTH + 1), "image {nth}");
         match placed.depth {
             0 => assert_eq!(placed.encoding, ENCODING_WHOLE),
-            _ => assert!(placed.encoding == ENCODING_DIFFERENCE && placed.len < 70),
+            _ => assert!(placed.encoding == ENCODING_DIFFERENCE && placed.len < 35),
         }
     }
     // When the caller wants it full; and when so much changed that a difference saves too little.
@@ -233,10 +231,7 @@ fn differences_are_small_and_chains_are_short() {
     assert_eq!(history.write(3, page.clone(), false).depth, 0);
     // The same page again.
     let same = history.write(3, page, false);
-    assert_eq!(
-        (same.depth, same.len as usize),
-        (1, difference::HEADER_BYTES)
-    );
+    assert_eq!((same.depth, same.len), (1, 7));
     for (place, _, _, image) in history.images.iter().rev() {
         assert_eq!(history.read(*place).unwrap(), *image);
         assert_eq!(history.resolve(place.index).unwrap(), *image);
@@ -257,14 +252,9 @@ fn a_difference_needs_its_base() {
     assert_eq!(frame.encoding(), ENCODING_DIFFERENCE);
     assert!(frame.page(PAGE as u32).is_err());
     let difference = frame.difference(PAGE as u32).unwrap().unwrap();
-    assert_eq!(
-        (
-            difference.base().index,
-            difference.root(),
-            difference.depth()
-        ),
-        (1, 1, 1)
-    );
+    assert_eq!(difference.base(2).map(|base| base.index), Some(1));
+    assert_eq!((difference.root(2), difference.depth()), (Some(1), 1));
+    assert_eq!((difference.base(1), difference.root(1)), (None, None));
     let mut changed = image(7, false);
     frame.change(&mut changed).unwrap();
     assert_eq!(changed, page);
@@ -274,18 +264,59 @@ fn a_difference_needs_its_base() {
         "the checksum is that of the result"
     );
     let place = history.images[1].0;
-    let from = place.offset as usize - FRAME_PREFIX_BYTES;
-    assert!(
-        decode_frame(
-            &entry[from..from + FRAME_PREFIX_BYTES + place.len as usize],
-            &mut changed
-        )
-        .is_err()
-    );
+    // Another page than was asked for.
+    assert_eq!(history.read(place).unwrap(), page);
+    assert!(history.read_page(4, place).is_err());
     // The base is gone from the log.
     history.log.reset(1, 1).unwrap();
-    history.append(entry);
+    history.append(entry.clone());
     assert!(history.read(place).unwrap_err().is_compacted());
+    // Somebody says of an anchor that it has a difference.
+    let mut anchor = entry.to_vec();
+    anchor[2] &= !FLAG_LEANS;
+    assert!(Part::decode(Bytes::from(anchor)).is_err());
+}
+
+/// Whoever makes an anchor gets no difference, whatever the base.
+#[test]
+fn anchors_have_no_differences() {
+    let page = image(7, false);
+    let base = Base {
+        place: FramePlace {
+            index: 5,
+            offset: 52,
+            len: PAGE as u32,
+            encoding: ENCODING_WHOLE,
+        },
+        depth: 0,
+        root: 5,
+        image: &page,
+    };
+    let write = |leans_at: Option<u64>| {
+        let mut writer = PartWriter::new("x", PAGE as u32, TransactionId(1, 1)).unwrap();
+        if let Some(index) = leans_at {
+            writer = writer.leaning(index);
+        }
+        let (placed, _) = writer.push_image(3, &page, Previous::Image(base)).unwrap();
+        (placed.encoding, Part::decode(writer.finish(9)).unwrap())
+    };
+    for (leans_at, encoding) in [
+        (None, ENCODING_WHOLE),
+        (Some(6), ENCODING_DIFFERENCE),
+        // The base would be no earlier entry.
+        (Some(5), ENCODING_WHOLE),
+        (Some(4), ENCODING_WHOLE),
+    ] {
+        let (found, part) = write(leans_at);
+        assert_eq!(found, encoding, "{leans_at:?}");
+        assert_eq!(part.leans(), leans_at.is_some());
+    }
+    // Only the part whose index was known.
+    let mut writer = PartWriter::new("x", PAGE as u32, TransactionId(1, 1))
+        .unwrap()
+        .leaning(6);
+    assert!(Part::decode(writer.cut()).unwrap().leans());
+    assert!(!Part::decode(writer.finish(9)).unwrap().leans());
 }
 
 /// Chains that no writer makes are refused, and none is followed without end.
@@ -300,62 +331,67 @@ fn forged_chains() {
     history.write(4, page, true);
     let good = history.log.entry(4).unwrap().payload;
     let place = history.images[3].0;
+    let base = history.images[2].0;
     let other = history.images[4].0;
-    let at = place.offset as usize;
-    let forge = |changes: &[(usize, &[u8])]| {
-        let mut bytes = good.to_vec();
-        for (field, value) in changes {
-            bytes[at + field..at + field + value.len()].copy_from_slice(value);
+    let (header, frame) = good.split_at(place.offset as usize - FRAME_PREFIX_BYTES);
+    // Encoding and depth, both one byte, then how far back base and root are, and the base's place in its entry.
+    let fixed = |encoding: u8, depth: u8, back: [u64; 2], place: [u32; 2]| {
+        let mut bytes = vec![encoding, depth];
+        for number in back.into_iter().chain(place.map(u64::from)) {
+            put_varint(number, &mut bytes);
         }
-        history.append(Bytes::from(bytes));
-        let index = history.log.last_index();
-        let read = history.read(FramePlace { index, ..place });
-        assert_eq!(history.resolve(index).is_ok(), read.is_ok(), "{changes:?}");
+        bytes
+    };
+    let runs = {
+        let (_, bytes) = frame.split_at(FRAME_PREFIX_BYTES);
+        &bytes[fixed(2, 3, [1, 3], [base.offset, base.len]).len()..]
+    };
+    let forge = |encoding: u8, depth: u8, base: u64, root: u64, at: [u32; 2]| {
+        let index = history.log.last_index() + 1;
+        let back = [index.wrapping_sub(base), index.wrapping_sub(root)];
+        let bytes = [&fixed(encoding, depth, back, at)[..], runs].concat();
+        let mut prefix = frame[..FRAME_PREFIX_BYTES].to_vec();
+        prefix[8..12].copy_from_slice(&(bytes.len() as u32).to_le_bytes());
+        history.append(Bytes::from([header, &prefix, &bytes].concat()));
+        let len = bytes.len() as u32;
+        let read = history.read(FramePlace {
+            index,
+            len,
+            ..place
+        });
+        assert_eq!(history.resolve(index).is_ok(), read.is_ok(), "{bytes:?}");
         read
     };
-    assert!(forge(&[]).is_ok());
-    let number = |number: u64| number.to_le_bytes();
-    for (what, changes) in [
-        (
-            "the next entry",
-            vec![(0, number(history.log.last_index() + 2))],
-        ),
-        ("itself", vec![(0, number(history.log.last_index() + 10))]),
-        ("no entry", vec![(0, number(0))]),
-        ("before its root", vec![(8, number(3))]),
-        ("another root", vec![(8, number(2))]),
-        ("no root", vec![(8, number(0))]),
+    let at = [base.offset, base.len];
+    assert!(forge(2, 3, 3, 1, at).is_ok());
+    let next = history.log.last_index() + 1;
+    for (what, base, root) in [
+        ("the next entry", next + 1, 1),
+        ("itself", next + 1, 1),
+        ("no entry", 0, 1),
+        ("before its root", 3, 3),
+        ("another root", 3, 2),
+        ("no root", 3, 0),
+        ("a root before the log", 3, u64::MAX),
     ] {
-        let changes: Vec<_> = changes
-            .iter()
-            .map(|(at, value)| (*at, value.as_slice()))
-            .collect();
-        assert!(forge(&changes).is_err(), "{what}");
+        assert!(forge(2, 3, base, root, at).is_err(), "{what}");
     }
-    // Less deep, deeper, not at all, too deep; another place, length and encoding.
-    for (field, value) in [
-        (25, 1),
-        (25, 2),
-        (25, 4),
-        (25, 0),
-        (25, 9),
-        (16, 0),
-        (20, 0),
-        (24, 0),
-        (24, 1),
-        (24, 3),
-    ] {
-        assert!(forge(&[(field, &[value])]).is_err(), "{value} at {field}");
+    // Less deep, deeper, not at all, too deep.
+    for depth in [0, 1, 2, 4, MAX_DEPTH, MAX_DEPTH + 1, 255] {
+        assert!(forge(2, depth, 3, 1, at).is_err(), "depth {depth}");
+    }
+    // Of an encoding that the base has not.
+    for encoding in [0, 1, 3] {
+        assert!(forge(encoding, 3, 3, 1, at).is_err());
+        assert!(forge(encoding, 1, 3, 3, at).is_err());
+    }
+    // Another place.
+    for at in [[0, base.len], [base.offset, 0], [u32::MAX, u32::MAX]] {
+        assert!(forge(2, 3, 3, 1, at).is_err(), "{at:?}");
     }
     // Another page's frame.
-    let whole = [
-        (0, &other.index.to_le_bytes()[..]),
-        (8, &other.index.to_le_bytes()[..]),
-        (16, &other.offset.to_le_bytes()[..]),
-        (20, &other.len.to_le_bytes()[..]),
-        (24, &[other.encoding, 1][..]),
-    ];
-    let error = forge(&whole).unwrap_err();
+    let at = [other.offset, other.len];
+    let error = forge(other.encoding, 1, other.index, other.index, at).unwrap_err();
     assert!(error.to_string().contains("another frame"), "{error}");
 }
 
@@ -415,22 +451,39 @@ proptest! {
             history.write(5, page.clone(), full == 0);
         }
         for (place, depth, root, image) in &history.images {
-            prop_assert_eq!(&history.read(*place).unwrap(), image);
+            prop_assert_eq!(&history.read_page(5, *place).unwrap(), image);
             prop_assert!(*depth <= MAX_DEPTH && *root <= place.index);
         }
+    }
+
+    /// A number comes back as it was, and in no more bytes than it needs; more bits than a number has are none.
+    #[test]
+    fn varints(number in any::<u64>(), shift in 0..64_u32, tail in 0x02..0x80_u8) {
+        let number = number >> shift;
+        let mut bytes = Vec::new();
+        put_varint(number, &mut bytes);
+        prop_assert_eq!(bytes.len() as u32, (64 - number.leading_zeros()).div_ceil(7).max(1));
+        for cut in 0..bytes.len() {
+            prop_assert_eq!(get_varint(&mut &bytes[..cut]), None);
+        }
+        bytes.push(7);
+        let mut rest = &bytes[..];
+        prop_assert_eq!(get_varint(&mut rest), Some(number));
+        prop_assert_eq!(rest, &[7]);
+        let long = [&[0xff; 9][..], &[tail]].concat();
+        prop_assert_eq!(get_varint(&mut &long[..]), None);
+        prop_assert_eq!(get_varint(&mut &[0xff; 12][..]), None);
     }
 
     /// Whatever the bytes are, a difference is refused or applied inside of the page.
     #[test]
     fn any_difference(mut bytes in proptest::collection::vec(any::<u8>(), 0..80), real in any::<bool>()) {
-        if real && bytes.len() > 40 {
-            bytes[..16].copy_from_slice(&[1, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0]);
-            bytes[24..28].copy_from_slice(&[0, 1, 1, 0]);
-            let len = bytes.len() - 32;
-            bytes[29..32].copy_from_slice(&[0, len as u8, 0]);
+        if real && bytes.len() > 20 {
+            let len = bytes.len() - 8;
+            bytes[..8].copy_from_slice(&[0, 1, 5, 5, 52, 100, 9, len as u8]);
         }
         let decoded = Difference::decode(&bytes, PAGE);
-        prop_assert!(!real || bytes.len() <= 40 || decoded.is_ok());
+        prop_assert!(!real || bytes.len() <= 20 || decoded.is_ok());
         if let Ok(difference) = decoded {
             difference.apply(&mut vec![0; PAGE]);
             difference.apply(&mut [0; 3]);

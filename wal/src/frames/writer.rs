@@ -2,13 +2,16 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::difference::{HEADER_BYTES, MAX_DEPTH, encode_into};
+use super::difference::{MAX_DEPTH, encode_into};
 use super::{
-    ENCODING_DIFFERENCE, ENCODING_LZ4, ENCODING_WHOLE, FLAG_ABANDONED, FLAG_LAST, KIND_TRANSACTION,
-    MAX_NAME_BYTES, PART_BYTES, PART_HEADER_BYTES, TransactionId, VERSION,
+    ENCODING_DIFFERENCE, ENCODING_LZ4, ENCODING_WHOLE, FLAG_ABANDONED, FLAG_LAST, FLAG_LEANS,
+    KIND_TRANSACTION, MAX_NAME_BYTES, PART_BYTES, PART_HEADER_BYTES, TransactionId, VERSION,
 };
 use crate::error::Error;
 use crate::view::FramePlace;
+
+/// A difference of less than this part of a page is taken without a look at how small the page could be made by itself.
+const SMALL_DIFFERENCE: usize = 8;
 
 /// Where a page went: into which part, and where in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,14 +51,14 @@ pub struct Base<'a> {
 }
 
 impl Base<'_> {
-    /// Whether a reader would follow a difference to it.
-    fn can_be_one(&self) -> bool {
+    /// Whether a reader would follow a difference in entry `index` to it.
+    fn can_be_one(&self, index: u64) -> bool {
         let place = &self.place;
         let chain = match place.encoding {
             ENCODING_DIFFERENCE => self.depth > 0 && self.root < place.index,
             _ => self.depth == 0 && self.root == place.index,
         };
-        chain && self.root > 0 && self.depth < MAX_DEPTH
+        chain && self.root > 0 && place.index < index && self.depth < MAX_DEPTH
     }
 }
 
@@ -80,6 +83,8 @@ pub struct PartWriter {
     page_size: u32,
     id: TransactionId,
     part: u32,
+    /// The entry that the present part will be, if it may lean on earlier ones.
+    leans_at: Option<u64>,
     frames: u32,
     buffer: BytesMut,
     squeezed: Vec<u8>,
@@ -104,6 +109,7 @@ impl PartWriter {
             page_size,
             id,
             part: 0,
+            leans_at: None,
             frames: 0,
             buffer: BytesMut::new(),
             squeezed: Vec::new(),
@@ -130,11 +136,20 @@ impl PartWriter {
         Ok(writer)
     }
 
+    /// Says that the present part will be entry `index` of the log, and is no [anchor](super#anchors): its pages may be
+    /// differences, and so may those of later entries be, against images from before it.
+    #[must_use]
+    pub fn leaning(mut self, index: u64) -> Self {
+        self.leans_at = Some(index);
+        self
+    }
+
     /// Ends the present part early: what was pushed so far goes out, and the transaction goes on in the next.
     #[must_use]
     pub fn cut(&mut self) -> Bytes {
         let part = self.close(0, 0);
         self.part += 1;
+        self.leans_at = None;
         self.begin();
         part
     }
@@ -167,8 +182,9 @@ impl PartWriter {
     /// Adds the image of page `page_no` in the smallest of its encodings. Of two that are nearly as small, the one that
     /// is quicker to read is taken: the whole page, then LZ4, then a difference.
     ///
-    /// A base that cannot be one, above all because its chain has [`MAX_DEPTH`] differences already, is as good as none.
-    /// That its entry comes before this one is the caller's to see to.
+    /// A base that cannot be one, above all because its chain has [`MAX_DEPTH`] differences already, is as good as none, and
+    /// so is any in a part that does not [lean](Self::leaning). That no anchor lies between its root and this part is the
+    /// caller's to see to.
     ///
     /// # Errors
     /// [`Error::Malformed`] when the image, or the one before, is not of the page size.
@@ -189,11 +205,12 @@ impl PartWriter {
                 "it has another size than the database's pages, or no number",
             ));
         }
-        let base = match previous {
-            Previous::Image(base) if base.can_be_one() => Some(base),
+        let base = match (previous, self.leans_at) {
+            (Previous::Image(base), Some(index)) if base.can_be_one(index) => Some((base, index)),
             _ => None,
         };
-        let changed = base.is_some_and(|base| encode_into(&base, image, &mut self.changed));
+        let changed =
+            base.is_some_and(|(base, index)| encode_into(&base, index, image, &mut self.changed));
         let changed_len = if changed {
             self.changed.len()
         } else {
@@ -201,7 +218,7 @@ impl PartWriter {
         };
         // Where so little changed, compressing is not even tried.
         let mut best = (ENCODING_WHOLE, page_size);
-        if changed_len > page_size / 16 + HEADER_BYTES {
+        if changed_len > page_size / SMALL_DIFFERENCE {
             let most = lz4_flex::block::get_maximum_output_size(page_size);
             self.squeezed.resize(most, 0);
             let squeezed = lz4_flex::block::compress_into(image, &mut self.squeezed);
@@ -232,7 +249,7 @@ impl PartWriter {
             offset,
             len,
             encoding,
-            depth: base.map_or(0, |base| base.depth + 1),
+            depth: base.map_or(0, |(base, _)| base.depth + 1),
         };
         let full = (self.buffer.len() >= PART_BYTES).then(|| self.cut());
         Ok((placed, full))
@@ -248,6 +265,7 @@ impl PartWriter {
     #[must_use]
     pub fn abandon(mut self) -> Bytes {
         self.buffer.clear();
+        self.leans_at = None;
         self.begin();
         self.close(0, FLAG_ABANDONED)
     }
@@ -255,7 +273,12 @@ impl PartWriter {
     fn close(&mut self, db_size: u32, flags: u8) -> Bytes {
         let mut part = std::mem::take(&mut self.buffer);
         if let Some(header) = part.first_chunk_mut::<PART_HEADER_BYTES>() {
-            header[2] = flags;
+            let leans = if self.leans_at.is_some() {
+                FLAG_LEANS
+            } else {
+                0
+            };
+            header[2] = flags | leans;
             header[8..12].copy_from_slice(&db_size.to_le_bytes());
             header[32..36].copy_from_slice(&self.frames.to_le_bytes());
         }

@@ -20,7 +20,7 @@ const FRAME: usize = PAGE + FRAME_HEADER_BYTES;
 /// A source whose answers name where they were read from.
 struct Named;
 impl PageSource for Named {
-    fn read_from_log(&self, place: FramePlace, page: &mut [u8]) -> std::io::Result<()> {
+    fn read_from_log(&self, _: u32, place: FramePlace, page: &mut [u8]) -> std::io::Result<()> {
         page.fill(place.index as u8);
         Ok(())
     }

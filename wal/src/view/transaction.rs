@@ -65,6 +65,15 @@ impl fmt::Debug for StagedTransaction {
     }
 }
 
+impl fmt::Debug for StagedPage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StagedPage")
+            .field("frame", &self.frame)
+            .field("page_no", &self.page_no)
+            .finish_non_exhaustive()
+    }
+}
+
 impl WalView {
     /// Hands out the transaction that the engine has just committed, if there is one. Its pages stay where they are,
     /// in memory or spilled, until they are [bound](Self::bind) to their places in the log.
