@@ -44,6 +44,8 @@
 
 mod checkpoint;
 mod error;
+mod following;
+mod freshness;
 mod gateway;
 mod handle;
 pub mod inspection;

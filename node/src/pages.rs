@@ -33,20 +33,7 @@ impl LogPages {
 
 impl PageSource for LogPages {
     fn read_from_log(&self, place: FramePlace, page: &mut [u8]) -> io::Result<()> {
-        // The frame's prefix holds the checksum of the page; the log itself checks only whole entries.
-        let (prefix, len) = (
-            frames::FRAME_PREFIX_BYTES,
-            usize::try_from(place.len).map_err(io::Error::other)?,
-        );
-        let mut bytes = vec![0; prefix + len];
-        let at = u64::from(place.offset).checked_sub(prefix as u64);
-        let at = at
-            .and_then(|at| u32::try_from(at).ok())
-            .ok_or(io::ErrorKind::InvalidInput)?;
-        self.log
-            .read_payload_at(place.index, at, &mut bytes)
-            .map_err(io::Error::other)?;
-        frames::decode_frame(&bytes, page).map_err(|error| {
+        frames::page_at(&self.log, place, page).map_err(|error| {
             tracing::error!(index = place.index, offset = place.offset, %error, "a page in the log is damaged");
             io::Error::new(io::ErrorKind::InvalidData, error)
         })

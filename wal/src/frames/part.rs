@@ -8,6 +8,7 @@ use super::{
     FRAME_PREFIX_BYTES, KIND_TRANSACTION, PART_HEADER_BYTES, TransactionId, VERSION, decode_page,
 };
 use crate::error::Error;
+use crate::view::FramePlace;
 
 /// One part of a transaction, decoded and checked as far as lengths go.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +32,8 @@ pub struct Frame {
     page_no: u32,
     crc: u32,
     encoding: u8,
+    /// Where the bytes begin in the part.
+    offset: u32,
     bytes: Bytes,
 }
 
@@ -138,6 +141,8 @@ impl Part {
                 .ok()
                 .filter(|encoding| ENCODINGS.contains(encoding))
                 .ok_or_else(|| wrong("a page in an encoding that this program does not know"))?;
+            let offset = u32::try_from(bytes.len() - rest.len())
+                .map_err(|_| wrong("longer than any entry"))?;
             let len = usize::try_from(len).ok().filter(|len| *len <= rest.len());
             let bytes = rest.split_to(len.ok_or_else(|| wrong("a page is cut off"))?);
             if page_no == 0 {
@@ -147,6 +152,7 @@ impl Part {
                 page_no,
                 crc,
                 encoding,
+                offset,
                 bytes,
             });
         }
@@ -224,6 +230,18 @@ impl Frame {
     #[must_use]
     pub fn encoding(&self) -> u8 {
         self.encoding
+    }
+
+    /// Where the frame is, if its part is entry `index`.
+    #[must_use]
+    pub fn place(&self, index: u64) -> FramePlace {
+        FramePlace {
+            index,
+            offset: self.offset,
+            // Of a part whose offsets fit.
+            len: u32::try_from(self.bytes.len()).unwrap_or(u32::MAX),
+            encoding: self.encoding,
+        }
     }
 
     /// The page as a difference, if it is one. Its image is that of the base, changed.
