@@ -29,6 +29,9 @@ use crate::leading::LeaderDatabase;
 const REOPEN_PAUSE: Duration = Duration::from_millis(5);
 /// A question to the leader that was not answered within so long is asked again.
 const QUESTION_PATIENCE: Duration = Duration::from_millis(50);
+/// If it was answered, and what is to be applied does not come for so long, it is asked again: with its answer, a leader tells
+/// what is committed of what this node is known to hold, and when it answered first, that may not have been all.
+const COMMIT_PATIENCE: Duration = Duration::from_millis(10);
 
 /// A statement on its way, through as many databases as it takes.
 #[derive(Debug, Clone, Copy)]
@@ -283,6 +286,7 @@ impl Seat {
         };
         let mut answers = handle.freshness.answers();
         let since = self.since(bound, attempt);
+        let mut asked_again = Instant::now();
         loop {
             let as_of = handle.freshness.as_of(*progress.borrow_and_update());
             if as_of >= Some(since) {
@@ -301,9 +305,13 @@ impl Seat {
                 let behind = as_of.map(|as_of| now.saturating_duration_since(as_of));
                 return Err(Failure::too_stale(bound, behind));
             }
-            let pause = match handle.freshness.needed(since) {
-                Some(_) => QUESTION_PATIENCE,
-                None => self.ask(since),
+            let pause = if handle.freshness.needed(since).is_none() {
+                self.ask(since)
+            } else if now < asked_again + COMMIT_PATIENCE {
+                COMMIT_PATIENCE
+            } else {
+                asked_again = now;
+                self.ask(now)
             };
             let until = tokio::time::Instant::from_std(attempt.deadline.min(now + pause));
             tokio::select! {

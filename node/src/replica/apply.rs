@@ -579,6 +579,7 @@ impl Replica {
         self.halted = Some(reason);
         self.lease.set_until(0);
         self.lose_leadership();
+        self.end_following();
         self.publish();
     }
 

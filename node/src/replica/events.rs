@@ -149,8 +149,7 @@ impl Replica {
     /// The last thing: databases closed, everything committed in the files, both threads done.
     pub(super) fn close(mut self) {
         self.lose_leadership();
-        self.following.close_all();
-        self.following.end();
+        self.end_following();
         if self.halted.is_none() {
             self.send_job(Job::Redo { to: self.applied });
         }

@@ -50,6 +50,12 @@ impl Replica {
         }
     }
 
+    /// Nothing more will be applied.
+    pub(super) fn end_following(&mut self) {
+        self.following.close_all();
+        self.following.end();
+    }
+
     /// An engine has failed: if it was one of those for stale reads, they all begin anew.
     pub(super) fn reopen_followed(&mut self) {
         if self.phase == Phase::Following {
@@ -86,6 +92,8 @@ impl Replica {
         if let Some((to, number)) = self.questions.remove(&token)
             && let Some(commit) = commit
         {
+            // A follower hears of a commit with the next message, which may take until the next heartbeat.
+            self.raft.tell_commit(to);
             self.freshness_messages
                 .push((to, FreshnessMessage::Answer { number, commit }));
         }
