@@ -16,7 +16,7 @@
 use alloc::collections::VecDeque;
 
 use crate::action::{Action, ReadError, State};
-use crate::entry::Index;
+use crate::entry::{Index, NodeId};
 use crate::message::Body;
 use crate::raft::Raft;
 
@@ -178,6 +178,20 @@ impl Raft {
             self.send(peer, Body::Heartbeat { round, commit });
         }
         self.confirm_reads();
+    }
+
+    /// Tells a peer at once how far is committed, which it would otherwise learn with the next message that it is sent. Says
+    /// nothing on a node that does not lead, and nothing of what the peer is not known to hold.
+    pub fn tell_commit(&mut self, peer: NodeId) {
+        if self.state != State::Leader {
+            return;
+        }
+        if let Some(progress) = self.progress_of(peer) {
+            let commit = self.commit.min(progress.matched);
+            // The answer says of the latest round no more than is true: the peer has heard this leader after it began.
+            let round = self.reads.round;
+            self.send(peer, Body::Heartbeat { round, commit });
+        }
     }
 
     /// Confirms the reads of every round that a quorum has answered.

@@ -16,7 +16,7 @@
 //! | `cut 1 2`, `heal` | messages between the two are lost from now on |
 //! | `hold 1`, `persist 1` | the node's writes are not completed; are all completed |
 //! | `refuse 1` | they are all completed, but for chunks of a snapshot, which cannot be used |
-//! | `propose 1 a b` `read 1 TOKEN` `transfer 1 [2]` `change 1 add=4 [spare=5] [set=4.voter] [remove=2]` | requests |
+//! | `propose 1 a b` `read 1 TOKEN` `tell 1 PEER` `transfer 1 [2]` `change 1 add=4 [spare=5] [set=4.voter] [remove=2]` | requests |
 //! | `crash 1`, `purge 1 N`, `fail 1` | the process ends; a prefix of the log goes; storage fails |
 //! | `force 1 CLUSTER` | a node that is down gets a configuration of which it is the only voter |
 //! | `status`, `logs`, `peers 1`, `limit 1` | shows nodes, logs, what a leader knows, how far the log may be purged |

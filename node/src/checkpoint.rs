@@ -6,7 +6,8 @@
 //!   written over the old ones: [*redo*](crate::redo). Doing it twice changes nothing, so a crash in the middle needs no
 //!   other answer than to do it again.
 //! - On the leader, sessions read old snapshots, and only the engine knows which pages they still need. So
-//!   the engine checkpoints, as far as its readers let it.
+//!   the engine checkpoints, as far as its readers let it. It is the same with a database that is open for
+//!   [stale reads](crate::following) on a node that follows.
 //!
 //! Either way the order is the same: the mark says how far the files may get (`begin`), the pages are
 //! written and synced, the mark says how far they have got (`finish`), and only then may the log let go of
@@ -21,6 +22,7 @@ use ferrolite_consensus::{Index, NodeId, Term};
 use ferrolite_wal::frames::{PartHeader, TransactionId};
 
 use crate::error::Error;
+use crate::following::{self, Follow, Following};
 use crate::handle::Event;
 use crate::leading::LeaderDatabase;
 use crate::replica::Driver;
@@ -58,6 +60,8 @@ pub(crate) enum Job {
     WriteSnapshot(snapshot::Write),
     /// A peer needs no more of a snapshot.
     CloseSnapshot(u64),
+    /// Open a database for stale reads.
+    Follow(Follow),
     /// A page of this node's files, for a peer whose own has rotted.
     ReadPage { to: NodeId, page: PageName },
     /// A peer's answer to the same question.
@@ -93,13 +97,19 @@ pub(crate) enum Outcome {
 const FULL_PAUSE: Duration = Duration::from_millis(250);
 
 /// Works until the replica is gone.
-pub(crate) fn run(store: &Arc<Store>, jobs: &Receiver<Job>, replica: &Driver) {
+pub(crate) fn run(
+    store: &Arc<Store>,
+    following: &Following,
+    jobs: &Receiver<Job>,
+    replica: &Driver,
+) {
     let mut snapshots = snapshot::Snapshots::new(Arc::clone(store));
     let mut scrub = Scrub::new();
     let report = |outcome| replica.send(Event::Checkpointed(outcome));
     loop {
         match jobs.recv_timeout(scrub.due_in()) {
-            Ok(job) => match patiently(store, &mut snapshots, &job) {
+            Ok(Job::Follow(follow)) => follow.answer(store, following),
+            Ok(job) => match patiently(store, following, &mut snapshots, &job) {
                 Ok(outcome) => outcome.into_iter().for_each(&report),
                 Err(error) => {
                     tracing::error!(%error, "the database files cannot be written; this node takes no further part");
@@ -121,12 +131,13 @@ pub(crate) fn run(store: &Arc<Store>, jobs: &Receiver<Job>, replica: &Driver) {
 /// Does a job, as often as it takes until the disk has room for it. Every job can be done again.
 fn patiently(
     store: &Store,
+    following: &Following,
     snapshots: &mut snapshot::Snapshots,
     job: &Job,
 ) -> Result<Option<Outcome>, Error> {
     let mut said = false;
     loop {
-        match work(store, snapshots, job) {
+        match work(store, following, snapshots, job) {
             Err(error) if error.is_full() => {
                 if !said {
                     tracing::error!(%error, "waiting for room on the disk for the database files");
@@ -146,19 +157,20 @@ fn patiently(
 
 fn work(
     store: &Store,
+    following: &Following,
     snapshots: &mut snapshot::Snapshots,
     job: &Job,
 ) -> Result<Option<Outcome>, Error> {
     Ok(match job {
         Job::Redo { to } => {
-            let done = store.redo(*to)?;
+            let done = following::redo(store, following, *to)?;
             store.examine(done)?;
             let keep = kept_from(store, done)?;
             Some(Outcome::Redone { done, keep })
         }
         Job::TakeOver { to, term } => {
             store.mark.begin(*to)?;
-            store.write_pages(store.mark.done(), *to, None)?;
+            store.write_pages(store.mark.done(), *to, |_| true)?;
             Some(Outcome::TakenOver { term: *term })
         }
         Job::Checkpoint {
@@ -172,7 +184,7 @@ fn work(
         }
         Job::RedoOne { name, to, token } => {
             store.mark.begin(*to)?;
-            store.write_pages(store.mark.done(), *to, Some(name))?;
+            store.write_pages(store.mark.done(), *to, |written| written == name)?;
             Some(Outcome::RedoneOne {
                 name: name.clone(),
                 token: *token,
@@ -188,7 +200,13 @@ fn work(
             }
             Err(error) => return Err(error),
         }),
-        Job::WriteSnapshot(write) => Some(Outcome::Written(snapshots.write(write)?)),
+        Job::WriteSnapshot(write) => {
+            if write.done {
+                // The files are about to be replaced.
+                following.close_all();
+            }
+            Some(Outcome::Written(snapshots.write(write)?))
+        }
         Job::CloseSnapshot(id) => {
             snapshots.close(*id);
             None
@@ -201,6 +219,8 @@ fn work(
             scrub::repair(store, *from, page)?;
             None
         }
+        // It is never tried again by itself; see `run`.
+        Job::Follow(_) => None,
     })
 }
 
@@ -209,7 +229,7 @@ fn kept_from(store: &Store, done: Index) -> Result<Index, Error> {
     Ok(store.anchor(done)?.unwrap_or(0))
 }
 
-fn checkpoint(
+pub(crate) fn checkpoint(
     store: &Store,
     databases: &[Arc<LeaderDatabase>],
     applied: Index,

@@ -14,6 +14,8 @@ use ferrolite_wal::view::{StagedPage, TakenTransaction, ViewError};
 use tokio::sync::{oneshot, watch};
 
 use crate::error::Error;
+use crate::following::{Attached, Following, Unopened};
+use crate::freshness::{Freshness, FreshnessMessage};
 use crate::leading::{LeaderDatabase, OpenRefusal, Registry};
 use crate::lease::Lease;
 use crate::pages::{Encoded, Encoder, SmallTransaction};
@@ -121,6 +123,18 @@ pub(crate) enum Event {
     Peer(Message),
     /// A peer asks for a page, or has one that this node asked for.
     PeerPage { from: NodeId, message: PageMessage },
+    /// A peer asks how far the cluster is, or answers that.
+    PeerFreshness {
+        from: NodeId,
+        message: FreshnessMessage,
+    },
+    /// Ask the leader how far the cluster is, with a question of this number.
+    AskFreshness(u64),
+    /// Open a database for stale reads.
+    Follow {
+        name: String,
+        wanted_by: oneshot::Sender<Result<Attached, Unopened>>,
+    },
     /// A peer has connected, and said where it is to be found.
     PeerAt {
         id: NodeId,
@@ -157,6 +171,8 @@ pub(crate) struct Handle {
     pub(crate) driver: Arc<Driver>,
     pub(crate) status: watch::Receiver<Status>,
     pub(crate) registry: Arc<Registry>,
+    pub(crate) following: Arc<Following>,
+    pub(crate) freshness: Arc<Freshness>,
     pub(crate) store: Arc<Store>,
     pub(crate) lease: Arc<Lease>,
     pub(crate) id: NodeId,
@@ -261,6 +277,21 @@ impl Handle {
     pub(crate) fn open_database(&self, name: &str) -> Result<Arc<LeaderDatabase>, OpenRefusal> {
         self.registry
             .get_or_open(name, || self.store.open_engine(name))
+    }
+
+    /// Opens the database `name` for stale reads, while this node follows.
+    pub(crate) async fn follow_database(&self, name: &str) -> Result<Attached, Unopened> {
+        if let Some(open) = self.following.get(name) {
+            return Ok(open);
+        }
+        let (wanted_by, opened) = oneshot::channel();
+        self.send(Event::Follow {
+            name: name.to_owned(),
+            wanted_by,
+        });
+        opened
+            .await
+            .unwrap_or(Err(Unopened::Failed(Error::Stopped)))
     }
 
     /// Whether there is a database of that name, here on the leader. Blocks on the disk.

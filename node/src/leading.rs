@@ -295,7 +295,7 @@ impl LeaderDatabase {
     }
 
     /// Closes the database under its sessions. Those who wait for a commit still learn of it.
-    fn close(&self) {
+    pub(crate) fn close(&self) {
         self.sql.close();
         self.closed.send_replace(true);
     }

@@ -6,8 +6,8 @@
 //!   other nodes ◄── peers ◄───────┘  (consensus)    └──► status, registry ──► gateway
 //! ```
 //!
-//! The replica, the log writer and the checkpointer are threads, because they block or must never be held
-//! up; everything that talks to sockets runs in a runtime of the node's own, so that an application may
+//! The replica, the log writer, the checkpointer and the [feed](crate::following) are threads, because they block or must
+//! never be held up; everything that talks to sockets runs in a runtime of the node's own, so that an application may
 //! embed nodes in whatever runtime it has.
 
 use std::collections::HashMap;
@@ -24,6 +24,8 @@ use tokio::sync::watch;
 
 use crate::checkpoint;
 use crate::error::Error;
+use crate::following::{self, Following};
+use crate::freshness::Freshness;
 use crate::gateway::Context;
 use crate::handle::{Event, Handle, Status};
 use crate::leading::Registry;
@@ -157,11 +159,15 @@ impl NodeBuilder {
         let registry = Arc::new(Registry::default());
         let lease = Arc::new(Lease::new());
         let driver = Arc::new(Driver::new(Arc::clone(&lease)));
+        let following = Arc::new(Following::new(self.options.stale_idle));
+        let freshness = Arc::new(Freshness::new(store.process_id()));
         let (published, status) = watch::channel(Status::default());
         let handle = Handle {
             driver: Arc::clone(&driver),
             status,
             registry: Arc::clone(&registry),
+            following: Arc::clone(&following),
+            freshness: Arc::clone(&freshness),
             store: Arc::clone(&store),
             lease,
             id: self.id,
@@ -189,6 +195,8 @@ impl NodeBuilder {
             past,
             store: Arc::clone(&store),
             registry,
+            following: Arc::clone(&following),
+            freshness,
             published,
             cluster,
             lease: Arc::clone(&handle.lease),
@@ -205,10 +213,14 @@ impl NodeBuilder {
         }
         {
             let (store, driver) = (Arc::clone(&store), Arc::clone(&driver));
+            let following = Arc::clone(&following);
             threads.push(spawn("ferrolite-pages", move || {
-                checkpoint::run(&store, &to_do, &driver)
+                checkpoint::run(&store, &following, &to_do, &driver)
             })?);
         }
+        threads.push(spawn("ferrolite-feed", move || {
+            following::run(&store, &following)
+        })?);
         threads.push(spawn("ferrolite-raft", move || driver.run())?);
         let context = Arc::new(Context {
             handle: handle.clone(),

@@ -31,6 +31,9 @@ pub struct Options {
     /// stand still (as those of a suspended virtual machine do) for more than half of a heartbeat. Without it a quorum is asked,
     /// once for all reads that arrive together. On by default.
     pub read_lease: bool,
+    /// A database that is open for stale reads on a node that follows is closed when nobody has read it for so long. 30 s by
+    /// default.
+    pub stale_idle: Duration,
     /// The largest message of a client, in bytes. 256 MiB by default.
     pub max_message_bytes: u64,
     /// The most pages that one transaction may change, in bytes. 512 MiB by default.
@@ -61,6 +64,7 @@ impl Default for Options {
             busy_timeout: Duration::from_secs(5),
             idle_transaction: Duration::from_secs(60),
             read_lease: true,
+            stale_idle: Duration::from_secs(30),
             max_message_bytes: 256 << 20,
             max_transaction_bytes: 512 << 20,
             log_bytes: 64 << 20,

@@ -11,11 +11,15 @@
 //! ```text
 //! frame    u32 length of the body · u32 CRC-32 of the body · the body
 //! hello    (first frame, from the one that dials)
-//!          "FRLP" · u16 version = 1 · u16 0 · u128 cluster (0: none yet) · u64 from · u64 to · u64 incarnation
+//!          "FRLP" · u16 version = 1 · u16 abilities · u128 cluster (0: none yet) · u64 from · u64 to · u64 incarnation
 //!          · u64 log index up to which its database files hold everything
 //! answer   (first frame back) u8 1: welcome, or u8 0 and a reason in UTF-8; nothing else comes back
-//! message  (every further frame) as `ferrolite_consensus::message::codec` has it, or about a page, as `scrub` has it
+//! message  (every further frame) as `ferrolite_consensus::message::codec` has it, or about a page, as `scrub` has it, or
+//!          about how far the cluster is, as `freshness` has it
 //! ```
+//!
+//! The abilities are a set of bits. What a node sends only to those that understand it has one
+//! ([`SPEAKS_OF_FRESHNESS`]); a node that does not know a bit ignores it.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -32,6 +36,7 @@ use tokio::time::timeout;
 
 use crate::buffers::Buffers;
 use crate::framing::{holds_frame, put_frame, read_frame};
+use crate::freshness::{self, FreshnessMessage, SPEAKS_OF_FRESHNESS};
 use crate::handle::{Event, Handle};
 use crate::outgoing::Outgoing;
 use crate::scrub::{self, PageMessage};
@@ -112,6 +117,11 @@ impl Peers {
 
     /// Likewise, for a message about a page.
     pub(crate) fn send_page(&mut self, to: NodeId, message: &PageMessage) {
+        self.post(to, message.encode(), Bytes::new());
+    }
+
+    /// Likewise, for a message about how far the cluster is.
+    pub(crate) fn send_freshness(&mut self, to: NodeId, message: FreshnessMessage) {
         self.post(to, message.encode(), Bytes::new());
     }
 
@@ -240,7 +250,7 @@ impl Line {
         let mut hello = BytesMut::with_capacity(HELLO_BYTES);
         hello.put_slice(MAGIC);
         hello.put_u16_le(VERSION);
-        hello.put_u16_le(0);
+        hello.put_u16_le(SPEAKS_OF_FRESHNESS);
         hello.put_u128_le(*self.identity.cluster.borrow());
         hello.put_u64_le(self.identity.id);
         hello.put_u64_le(self.to);
@@ -296,6 +306,7 @@ async fn closed(stream: &TcpStream) -> std::io::Result<()> {
 
 /// What a peer says of itself.
 struct Hello {
+    abilities: u16,
     cluster: ClusterId,
     from: NodeId,
     to: NodeId,
@@ -315,10 +326,11 @@ impl Hello {
                 "peer protocol version {version} is not spoken here, only {VERSION}"
             ));
         }
-        bytes.advance(2);
+        let abilities = bytes.get_u16_le();
         let cluster = bytes.get_u128_le();
         let (from, to) = (bytes.get_u64_le(), bytes.get_u64_le());
         Ok(Self {
+            abilities,
             cluster,
             from,
             to,
@@ -393,6 +405,7 @@ pub(crate) async fn accept(
         .insert(from, address.clone());
     if let Ok(hello) = checked {
         handle.store.note_peer(from, hello.files_done);
+        handle.freshness.note_peer(from, hello.abilities);
         handle.send(Event::PeerAt {
             id: from,
             incarnation: hello.incarnation,
@@ -427,6 +440,17 @@ pub(crate) async fn accept(
                     return;
                 };
                 handle.driver.post(Event::PeerPage { from, message });
+                continue;
+            }
+            Ok(bytes) if bytes.first() == Some(&freshness::TAG) => {
+                let Some(message) = FreshnessMessage::decode(&bytes) else {
+                    tracing::warn!(
+                        peer = from,
+                        "a peer's word about how far the cluster is makes no sense; connection closed"
+                    );
+                    return;
+                };
+                handle.driver.post(Event::PeerFreshness { from, message });
                 continue;
             }
             Ok(bytes) => codec::decode_shared(bytes),

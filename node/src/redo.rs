@@ -53,7 +53,7 @@ impl Store {
             return Ok(from);
         }
         self.mark.begin(to)?;
-        let open_from = self.write_pages(from, to, None)?;
+        let open_from = self.write_pages(from, to, |_| true)?;
         self.sync_pages()?;
         let done = open_from.map_or(to, |open| to.min(open.saturating_sub(1)));
         self.mark.finish(done)?;
@@ -74,13 +74,13 @@ impl Store {
         Ok(())
     }
 
-    /// Writes the pages of the transactions that committed in `(from, to]`, of all databases or of `only`
-    /// one, without a sync. Returns the first entry of a transaction that is not complete, if any.
+    /// Writes the pages of the transactions that committed in `(from, to]`, of the databases that are `wanted`, without a
+    /// sync. Returns the first entry of a transaction of theirs that is not complete, if any.
     pub(crate) fn write_pages(
         &self,
         from: Index,
         to: Index,
-        only: Option<&str>,
+        wanted: impl Fn(&str) -> bool,
     ) -> Result<Option<Index>, Error> {
         let mut redo = Redo {
             store: self,
@@ -89,7 +89,7 @@ impl Store {
             bytes: 0,
         };
         self.scan(from.saturating_add(1), to.saturating_add(1), |entry| {
-            redo.follow(entry, only)
+            redo.follow(entry, &wanted)
         })?;
         redo.write()?;
         let files = redo.files.into_iter();
@@ -139,7 +139,7 @@ struct Redo<'a> {
 }
 
 impl Redo<'_> {
-    fn follow(&mut self, entry: Entry, only: Option<&str>) -> Result<(), Error> {
+    fn follow(&mut self, entry: Entry, wanted: &impl Fn(&str) -> bool) -> Result<(), Error> {
         if entry.kind == EntryKind::Noop {
             // A new leader: what the one before did not finish never will be.
             self.open.clear();
@@ -149,7 +149,7 @@ impl Redo<'_> {
         }
         let part = Part::decode(entry.payload)?;
         let name = part.database();
-        if only.is_some_and(|only| only != name) {
+        if !wanted(name) {
             return Ok(());
         }
         // Another id means that the transaction before it never committed.

@@ -12,8 +12,8 @@
 //!  (redo now and then)  (redo of everything committed)   (engines open, they checkpoint)
 //! ```
 //!
-//! - *Following.* No engine is open. Committed entries stay in the log until there are enough of them to be
-//!   worth writing into the files.
+//! - *Following.* No engine is open, but for [stale reads](crate::following). Committed entries stay in the log until there
+//!   are enough of them to be worth writing into the files.
 //! - *Taking over.* The no-op of the new term is committed, so everything that any leader ever acknowledged
 //!   is in this node's log. All of it goes into the files; then engines may open.
 //! - *Serving.* Engines run ahead of the quorum; answers wait for it. What the engines have in memory and the
@@ -27,6 +27,7 @@ mod apply;
 mod changes;
 mod driver;
 mod events;
+mod follow;
 mod propose;
 
 use std::collections::{HashMap, VecDeque};
@@ -40,6 +41,8 @@ use self::changes::{PendingChange, WantedTransfer};
 use crate::anchors::Reach;
 use crate::checkpoint::{Job, OpenTransactions};
 use crate::error::Error;
+use crate::following::Following;
+use crate::freshness::{Freshness, FreshnessMessage};
 use crate::handle::{Status, Then};
 use crate::leading::{LeaderDatabase, Registry};
 use crate::lease::Lease;
@@ -68,6 +71,8 @@ pub(crate) struct Parts<'a> {
     pub(crate) past: Past,
     pub(crate) store: Arc<Store>,
     pub(crate) registry: Arc<Registry>,
+    pub(crate) following: Arc<Following>,
+    pub(crate) freshness: Arc<Freshness>,
     pub(crate) published: watch::Sender<Status>,
     pub(crate) cluster: watch::Sender<ClusterId>,
     pub(crate) lease: Arc<Lease>,
@@ -125,6 +130,8 @@ pub(crate) struct Replica {
     raft: Raft,
     store: Arc<Store>,
     registry: Arc<Registry>,
+    following: Arc<Following>,
+    freshness: Arc<Freshness>,
     published: watch::Sender<Status>,
     cluster: watch::Sender<ClusterId>,
     lease: Arc<Lease>,
@@ -155,6 +162,12 @@ pub(crate) struct Replica {
 
     /// What is to be said to peers about pages.
     page_messages: Vec<(NodeId, PageMessage)>,
+    /// And about how far the cluster is.
+    freshness_messages: Vec<(NodeId, FreshnessMessage)>,
+    /// Peers that have asked that: by the token of a read, who, and the number of the question.
+    questions: HashMap<u64, (NodeId, u64)>,
+    /// What clients may have read here while this node led.
+    read_through: Index,
 
     open: OpenTransactions,
     /// How far back the pages of the next transaction may be said against earlier images.
@@ -181,6 +194,8 @@ impl Replica {
             past,
             store,
             registry,
+            following,
+            freshness,
             published,
             cluster,
             lease,
@@ -203,6 +218,8 @@ impl Replica {
             raft,
             store,
             registry,
+            following,
+            freshness,
             published,
             cluster,
             lease,
@@ -227,6 +244,9 @@ impl Replica {
             imported: VecDeque::new(),
             imports: HashMap::new(),
             page_messages: Vec::new(),
+            freshness_messages: Vec::new(),
+            questions: HashMap::new(),
+            read_through: 0,
             open: OpenTransactions::default(),
             reach: Reach::new(options.log_bytes),
             checkpointing: false,
@@ -235,6 +255,7 @@ impl Replica {
             configurations,
             sending: HashMap::new(),
         };
+        replica.following.admit();
         // Whoever asks before the thread runs shall know what was known before.
         replica.publish();
         Ok(replica)

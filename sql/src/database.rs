@@ -1,4 +1,4 @@
-//! One database on the node that leads: the engine, on a page file and a view of the log.
+//! One database with its engine, on a page file and a view of the log.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -78,6 +78,10 @@ impl Database {
         let connection = connect(&self.engine).map_err(|error| self.explain(error))?;
         connection.set_foreign_keys_enabled(true);
         Ok(Session::new(Arc::clone(self), connection))
+    }
+
+    pub(crate) fn engine(&self) -> &Arc<Engine> {
+        &self.engine
     }
 
     /// The line of those who want to write.
@@ -170,7 +174,7 @@ impl Database {
     }
 }
 
-fn connect(engine: &Arc<Engine>) -> Result<Arc<Connection>, limbo_core::LimboError> {
+pub(crate) fn connect(engine: &Arc<Engine>) -> Result<Arc<Connection>, limbo_core::LimboError> {
     let connection = engine.connect()?;
     connection.wal_auto_actions_disable();
     // The setting alone would change nothing: only the pragma resizes the cache.

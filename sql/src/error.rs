@@ -139,6 +139,12 @@ impl Error {
         }
     }
 
+    /// Whether the schema changed in the moment in which the statement began.
+    #[must_use]
+    pub fn is_schema(&self) -> bool {
+        self.code() == code::SCHEMA
+    }
+
     /// Whether the disk had no room for it. The same may succeed once there is.
     #[must_use]
     pub fn is_full(&self) -> bool {

@@ -303,6 +303,52 @@ fn inspect_words(sql: &str) -> Result<Kind, Error> {
     }
 }
 
+/// A PRAGMA statement, for whoever has settings of its own to offer in this form.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pragma<'a> {
+    /// The name of the setting, without that of a database before it.
+    pub name: &'a str,
+    /// What it is set to, if it is: a word without its quotes, or what else stands behind the `=` or the bracket.
+    pub value: Option<&'a str>,
+    /// Where the statement ends in the text.
+    pub tail: usize,
+}
+
+/// Reads the first statement of `sql`, if it is a PRAGMA.
+#[must_use]
+pub fn pragma(sql: &str) -> Option<Pragma<'_>> {
+    let mut words = Words::of(sql);
+    let first = words.next()?;
+    if words.quoted || !first.eq_ignore_ascii_case("pragma") {
+        return None;
+    }
+    let mut name = words.next()?;
+    let mut then = words.next();
+    if then == Some(".") {
+        name = words.next()?;
+        then = words.next();
+    }
+    let behind = words.rest;
+    let is_set = matches!(then, Some("=" | "("));
+    let word = if is_set { words.next() } else { None };
+    let mut further: Vec<&str> = words.by_ref().collect();
+    if then == Some("(") && further.last() == Some(&")") {
+        further.pop();
+    }
+    let value = if further.is_empty() {
+        word
+    } else {
+        let end = behind.len() - words.rest.len();
+        word.and(behind.get(..end)).map(str::trim)
+    };
+    let rest = words.rest.strip_prefix(';').unwrap_or(words.rest);
+    Some(Pragma {
+        name,
+        value,
+        tail: sql.len() - rest.len(),
+    })
+}
+
 /// Words and punctuation of a SQL text, without quotes, spaces and comments, to the first `;`.
 struct Words<'a> {
     rest: &'a str,
@@ -447,6 +493,41 @@ mod tests {
             inspect(&format!("SELECT '('{}", ", '('".repeat(2000))).is_ok(),
             "a text is not nested"
         );
+    }
+
+    /// A setting is found in all the forms that SQL has for it, and nothing else is taken for one.
+    #[test]
+    fn pragmas() {
+        for (sql, name, value, rest) in [
+            ("PRAGMA x", "x", None, ""),
+            (
+                " /* a */ pragma -- b\n main . X; SELECT 1",
+                "X",
+                None,
+                " SELECT 1",
+            ),
+            ("pragma x=500", "x", Some("500"), ""),
+            ("PRAGMA x = 'a b' ;", "x", Some("a b"), ""),
+            ("PRAGMA \"x\"(off); -- c", "x", Some("off"), " -- c"),
+            ("PRAGMA x =", "x", None, ""),
+            ("PRAGMA x = -5 ; y", "x", Some("-5"), " y"),
+            ("PRAGMA x(1.5)", "x", Some("1.5)"), ""),
+            ("PRAGMA x y", "x", None, ""),
+        ] {
+            let found = pragma(sql).unwrap();
+            assert_eq!((found.name, found.value), (name, value), "{sql}");
+            assert_eq!(&sql[found.tail..], rest, "{sql}");
+        }
+        for sql in [
+            "",
+            "PRAGMA",
+            "SELECT 1",
+            "'pragma' x",
+            "EXPLAIN PRAGMA x",
+            "; PRAGMA x",
+        ] {
+            assert_eq!(pragma(sql), None, "{sql}");
+        }
     }
 
     fn kind(sql: &str) -> Kind {

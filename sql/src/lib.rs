@@ -24,7 +24,8 @@
 //! file. A node opens the engine when it becomes the leader, on a file that holds everything committed
 //! and an empty view; and it [closes](Database::close) the engine with all that it staged when it no longer
 //! leads. So there is one way to undo, which is to forget, and one way to start, after a crash or an
-//! election.
+//! election. A node that does not lead and is to answer queries all the same opens its engine in the same way, and
+//! gives it the pages of the log, transaction by transaction, with an [`Applier`].
 //!
 //! # Example
 //!
@@ -56,6 +57,7 @@
 //! # }
 //! ```
 
+mod apply;
 mod copy;
 mod database;
 mod empty;
@@ -67,9 +69,11 @@ mod turn;
 mod uniqueness;
 mod value;
 
+pub use apply::{Applier, SCHEMA_COOKIE, schema_cookie};
 pub use copy::Copy;
 pub use database::Database;
 pub use error::Error;
+pub use guard::{Pragma, pragma};
 pub use session::{Columns, Session, Statement, Step};
 pub use turn::{Ticket, Turn, TurnLine};
 pub use value::ValueRef;

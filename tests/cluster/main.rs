@@ -33,4 +33,5 @@ mod reads;
 mod replication;
 mod rot;
 mod sharing;
+mod stale;
 mod statements;

@@ -194,6 +194,11 @@ impl Scene {
                     token: number(&words[1])?,
                 },
             )?,
+            "tell" => {
+                let peer = number(&words[1])?;
+                self.raft(id()?)?.tell_commit(peer);
+                self.drain(id()?)?;
+            }
             "transfer" => {
                 let target = words.get(1).map(|word| number(word)).transpose()?;
                 let now = self.now;

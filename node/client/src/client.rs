@@ -23,7 +23,7 @@ use crate::discovery::{Backoff, Servers};
 use crate::error::CallError;
 use crate::held::Held;
 use crate::pool::{Pool, PooledSession};
-use crate::session::{Call, exec_result};
+use crate::session::{Call, Opening, exec_result};
 use crate::sql::Effect;
 use crate::{
     Error, ExecResult, FromRow, IntoParams, Result, RowStream, Session, Statement, Transaction,
@@ -60,7 +60,11 @@ impl Client {
         database: String,
         config: Config,
     ) -> Result<Self> {
-        let pool = Pool::new(config, Arc::new(Servers::new(servers)), database.into());
+        let opening = Opening {
+            database,
+            staleness: None,
+        };
+        let pool = Pool::new(config, Arc::new(Servers::new(servers)), opening);
         let client = Self { pool };
         // The connection goes to the pool: a cluster that cannot be reached is noticed here.
         drop(client.pool.checkout(client.deadline()).await?);
@@ -74,14 +78,17 @@ impl Client {
             pool: Pool::new(
                 self.pool.config.clone(),
                 self.pool.servers.clone(),
-                name.into(),
+                Opening {
+                    database: name.to_owned(),
+                    staleness: None,
+                },
             ),
         }
     }
 
     /// The name of the database.
     pub fn database(&self) -> &str {
-        &self.pool.database
+        &self.pool.opening.database
     }
 
     /// The servers that the client knows, the last leader first.

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::{Client, Error, Result};
+use crate::stale::Staleness;
+use crate::{Client, Error, Result, StaleClient};
 
 /// The database that a client uses unless told otherwise.
 pub const DEFAULT_DATABASE: &str = "main";
@@ -105,5 +106,17 @@ impl Builder {
             return Err(Error::Misuse("name at least one server to connect to"));
         }
         Client::start(self.servers, self.database, self.config).await
+    }
+
+    /// Connects to any server, for reads that may be stale. That takes no leader, unlike [`Client::stale`] of a client that
+    /// had to find one first.
+    ///
+    /// # Errors
+    /// [`Error::NoServer`] if none is found within the retry deadline, [`Error::Misuse`] without any server.
+    pub async fn connect_stale(self, staleness: impl Into<Staleness>) -> Result<StaleClient> {
+        if self.servers.is_empty() {
+            return Err(Error::Misuse("name at least one server to connect to"));
+        }
+        StaleClient::start(self.servers, self.database, self.config, staleness.into()).await
     }
 }

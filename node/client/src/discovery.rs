@@ -1,4 +1,4 @@
-//! Finding the leader.
+//! Finding the leader, or a server to read from.
 //!
 //! Every server knows who leads, or knows that it does not know. A search asks the server that led last, then
 //! the others, each a moment after the one before it, so that a dead host costs that moment and not its
@@ -29,6 +29,8 @@ const STAGGER: Duration = Duration::from_millis(50);
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 /// The longest pause between two rounds.
 const LONGEST_PAUSE: Duration = Duration::from_millis(300);
+/// How long other servers may take to answer once the leader has, of which one is rather read from.
+const OTHERS: Duration = Duration::from_millis(200);
 /// How many servers are remembered.
 const MOST_SERVERS: usize = 64;
 
@@ -209,6 +211,94 @@ impl Servers {
         None
     }
 
+    /// Connects to a server that can be read from: to `preferred` if it answers, else to one that does not lead if there is a
+    /// choice, and to none of those that were `tried`.
+    ///
+    /// # Errors
+    /// [`Error::NoServer`] once the deadline has passed, or if there is none but those.
+    pub(crate) async fn find_reader(
+        &self,
+        config: &Config,
+        preferred: Option<String>,
+        tried: &HashSet<String>,
+        deadline: Instant,
+    ) -> Result<Connection> {
+        let started = Instant::now();
+        let mut backoff = Backoff::new();
+        loop {
+            let mut servers = self.addresses();
+            shuffle(&mut servers);
+            let first = preferred.iter().cloned();
+            let mut seen = tried.clone();
+            let others = servers.into_iter();
+            let round: Vec<_> = first
+                .chain(others)
+                .filter(|address| seen.insert(address.clone()))
+                .collect();
+            let mut attempts = Vec::new();
+            let left = deadline.saturating_duration_since(Instant::now());
+            let is_left = !round.is_empty();
+            let asked = self.ask_readers(config, round, preferred.as_deref(), &mut attempts);
+            if let Ok(Some(mut connection)) = timeout(left, asked).await {
+                let knows_members = !self.list().members.is_empty();
+                if knows_members || self.refresh(&mut connection).await.is_ok() {
+                    return Ok(connection);
+                }
+            }
+            if !is_left || !backoff.pause(deadline).await {
+                return Err(Error::NoServer {
+                    waited: started.elapsed(),
+                    attempts,
+                });
+            }
+        }
+    }
+
+    /// One round over these servers. The leader's answer is taken if no other comes soon.
+    async fn ask_readers(
+        &self,
+        config: &Config,
+        servers: Vec<String>,
+        preferred: Option<&str>,
+        attempts: &mut Vec<String>,
+    ) -> Option<Connection> {
+        let mut probes = JoinSet::new();
+        for (n, address) in (0u32..).zip(servers) {
+            probes.spawn(probe(address, STAGGER * n, config.clone()));
+        }
+        let mut leading: Option<Connection> = None;
+        loop {
+            let next = async {
+                match &leading {
+                    None => probes.join_next().await,
+                    Some(_) => timeout(OTHERS, probes.join_next()).await.ok().flatten(),
+                }
+            };
+            match next.await {
+                Some(Ok(Probe {
+                    address,
+                    connection: Ok(connection),
+                    leader,
+                })) => {
+                    if leader != address || preferred == Some(address.as_str()) {
+                        return Some(connection);
+                    }
+                    leading = Some(connection);
+                }
+                Some(Ok(Probe {
+                    address,
+                    connection: Err(error),
+                    ..
+                })) => attempts.push(match error {
+                    named @ Error::Connect { .. } => named.to_string(),
+                    other => format!("{address}: {other}"),
+                }),
+                Some(Err(error)) => attempts.push(format!("a probe failed: {error}")),
+                None => return leading,
+            }
+        }
+    }
+
     /// Asks a new leader who the members are. A leader that refuses to say is a leader all the same.
     async fn refresh(&self, connection: &mut Connection) -> Result<()> {
         let request = Request::Cluster {
@@ -232,6 +322,16 @@ impl Servers {
             Response::Failure { .. } => Ok(()),
             other => Err(unexpected(&request, &other)),
         }
+    }
+}
+
+/// Another order each time, so that readers are spread over the servers.
+fn shuffle(servers: &mut [String]) {
+    for end in (1..servers.len()).rev() {
+        let random = RandomState::new().hash_one(end);
+        let upto = u64::try_from(end).unwrap_or(u64::MAX).saturating_add(1);
+        let other = usize::try_from(random % upto).unwrap_or(0);
+        servers.swap(end, other);
     }
 }
 

@@ -5,8 +5,8 @@
 //!
 //! | the error | took effect? | [`is_retryable`](Error::is_retryable) | [`is_outcome_unknown`](Error::is_outcome_unknown) |
 //! |---|---|---|---|
-//! | no leader found, connection lost before or outside a write | no | yes | no |
-//! | busy | no | yes | no |
+//! | no leader or server found, connection lost before or outside a write | no | yes | no |
+//! | busy, too stale | no | yes | no |
 //! | not the leader | no | yes | no |
 //! | connection or leadership lost after a write was sent | unknown | no | yes |
 //! | any other failure the server reported | no | no | no |
@@ -26,6 +26,14 @@ pub enum Error {
     /// No server could be found that leads the cluster, within the retry deadline.
     #[error("no leader found within {waited:?}: {}", attempts.join("; "))]
     NoLeader {
+        /// How long was spent looking.
+        waited: Duration,
+        /// What the servers last answered, one line each.
+        attempts: Vec<String>,
+    },
+    /// No server could be found that can be read from, within the retry deadline.
+    #[error("no server to read from found within {waited:?}: {}", attempts.join("; "))]
+    NoServer {
         /// How long was spent looking.
         waited: Duration,
         /// What the servers last answered, one line each.
@@ -127,7 +135,10 @@ impl Error {
     /// is one that passes.
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::NoLeader { .. } | Self::Connect { .. } | Self::ConnectionLost { .. } => true,
+            Self::NoLeader { .. }
+            | Self::NoServer { .. }
+            | Self::Connect { .. }
+            | Self::ConnectionLost { .. } => true,
             Self::Server { .. } => self.is_busy() || self.is_not_leader(),
             _ => false,
         }
@@ -142,6 +153,11 @@ impl Error {
     /// transaction was too old to become a writing one.
     pub fn is_busy(&self) -> bool {
         self.server_code().is_some_and(ErrorCode::is_busy)
+    }
+
+    /// Whether what the server has is older than was allowed: ask again a little later, or allow more.
+    pub fn is_too_stale(&self) -> bool {
+        self.server_code() == Some(ErrorCode::BUSY_TOO_STALE)
     }
 
     /// Whether a constraint was violated.

@@ -26,7 +26,7 @@
 //! ```
 //!
 //! # What it does for its user
-//! A cluster has one leader, which runs all SQL, and it changes. The client finds it among any of the servers,
+//! A cluster has one leader, which runs all SQL but reads that may be [stale](Client::stale), and it changes. The client finds it among any of the servers,
 //! follows it when it moves, and learns the cluster's members on the way. A call that failed is made again
 //! exactly where that cannot do anything twice; every other failure tells by its type what may be done next
 //! ([`Error::is_retryable`], [`Error::is_outcome_unknown`]). Results are streamed in batches. Any future can be
@@ -36,6 +36,7 @@
 //! # How it is built
 //! ```text
 //! Client ─ Statement        retries, by what a text can have done (sql)
+//!   │  StaleClient          the same for reads on any server
 //!   │
 //! Pool ── Servers           a few sessions; who leads
 //!   │
@@ -58,6 +59,7 @@ mod pool;
 mod row;
 mod session;
 mod sql;
+mod stale;
 mod statement;
 mod stream;
 mod transaction;
@@ -71,6 +73,7 @@ pub use ferrolite_wire::{DatabaseFile, DatabaseInfo, ErrorCode, NodeInfo, Role, 
 pub use params::IntoParams;
 pub use row::{FromRow, FromValue, Row};
 pub use session::{ExecResult, Session};
+pub use stale::{StaleClient, Staleness};
 pub use statement::Statement;
 pub use stream::RowStream;
 pub use transaction::{Transaction, TransactionMode};

@@ -3,7 +3,10 @@
 //! A session that comes back is kept unless its connection is closed. It may come back with an answer still
 //! owed (a dropped stream, a rolled back transaction); the next user waits for that first. The session used last is
 //! the first to be used again, so what a dropped transaction held is given back before the same client goes on.
+//!
+//! The sessions are with the leader, or, in the pool of a client whose reads may be [`stale`](crate::stale), with any server.
 
+use std::collections::HashSet;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -12,24 +15,29 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::config::Config;
 use crate::discovery::Servers;
+use crate::session::Opening;
+use crate::stale::Reading;
 use crate::{Error, Result, Session};
 
 #[derive(Debug)]
 pub(crate) struct Pool {
     pub(crate) config: Config,
     pub(crate) servers: Arc<Servers>,
-    pub(crate) database: Arc<str>,
+    pub(crate) opening: Arc<Opening>,
+    /// Where it is read, if that may be stale.
+    pub(crate) reading: Reading,
     idle: Mutex<Vec<Session>>,
     permits: Arc<Semaphore>,
 }
 
 impl Pool {
-    pub(crate) fn new(config: Config, servers: Arc<Servers>, database: Arc<str>) -> Arc<Self> {
+    pub(crate) fn new(config: Config, servers: Arc<Servers>, opening: Opening) -> Arc<Self> {
         let permits = Arc::new(Semaphore::new(config.max_connections));
         Arc::new(Self {
             config,
             servers,
-            database,
+            opening: Arc::new(opening),
+            reading: Reading::default(),
             idle: Mutex::new(Vec::new()),
             permits,
         })
@@ -45,6 +53,18 @@ impl Pool {
     /// # Errors
     /// [`Error::NoLeader`] once the deadline has passed.
     pub(crate) async fn checkout(self: &Arc<Self>, deadline: Instant) -> Result<PooledSession> {
+        self.checkout_but(&HashSet::new(), deadline).await
+    }
+
+    /// The same, or one with any server but these, if reads may be stale.
+    ///
+    /// # Errors
+    /// [`Error::NoLeader`], or [`Error::NoServer`], once the deadline has passed or no server is left.
+    pub(crate) async fn checkout_but(
+        self: &Arc<Self>,
+        tried: &HashSet<String>,
+        deadline: Instant,
+    ) -> Result<PooledSession> {
         let permit = match timeout_at(deadline, self.permits.clone().acquire_owned()).await {
             Ok(Ok(permit)) => permit,
             Ok(Err(_)) | Err(_) => {
@@ -58,7 +78,10 @@ impl Pool {
             }
         };
         while let Some(mut session) = self.pop_idle() {
-            if !session.connection.looks_dead() && session.connection.settle().await.is_ok() {
+            if !tried.contains(session.address())
+                && !session.connection.looks_dead()
+                && session.connection.settle().await.is_ok()
+            {
                 return Ok(PooledSession {
                     session,
                     pool: self.clone(),
@@ -66,8 +89,18 @@ impl Pool {
                 });
             }
         }
-        let connection = self.servers.find_leader(&self.config, deadline).await?;
-        let session = Session::new(connection, self.database.clone());
+        let connection = if self.opening.staleness.is_none() {
+            self.servers.find_leader(&self.config, deadline).await?
+        } else {
+            let preferred = self.reading.server();
+            let preferred = preferred.filter(|server| !tried.contains(server));
+            let servers = &self.servers;
+            let found = servers.find_reader(&self.config, preferred, tried, deadline);
+            let found = found.await?;
+            self.reading.moved_to(found.address());
+            found
+        };
+        let session = Session::new(connection, self.opening.clone());
         Ok(PooledSession {
             session,
             pool: self.clone(),

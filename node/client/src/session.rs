@@ -1,4 +1,4 @@
-//! A session: one connection to the leader with one database open.
+//! A session: one connection to the leader, or to any server if its reads may be stale, with one database open.
 //!
 //! Whatever SQLite ties to a connection lives here and nowhere else: prepared statements, an open transaction,
 //! temporary tables, `last_insert_rowid()`. So a session never changes servers behind its user's back; when its
@@ -13,6 +13,7 @@ use crate::connection::{Connection, check, unexpected};
 use crate::error::CallError;
 use crate::held::Held;
 use crate::sql::{Effect, effect};
+use crate::stale::Staleness;
 use crate::{Error, FromRow, IntoParams, Result, RowStream, Transaction, TransactionMode};
 
 /// How many prepared statements a session keeps.
@@ -108,12 +109,20 @@ struct Prepared {
     params: u64,
 }
 
-/// One connection to the leader with one database open, for what SQLite ties to a connection. See the module's
-/// introduction in [`Client::session`](crate::Client::session).
+/// What a session opens.
+#[derive(Debug)]
+pub(crate) struct Opening {
+    pub(crate) database: String,
+    /// Set if its reads may be stale.
+    pub(crate) staleness: Option<Staleness>,
+}
+
+/// One connection with one database open, for what SQLite ties to a connection. It is to the leader, from
+/// [`Client::session`](crate::Client::session), or to any server, from [`StaleClient::session`](crate::StaleClient::session).
 #[derive(Debug)]
 pub struct Session {
     pub(crate) connection: Connection,
-    database: Arc<str>,
+    opening: Arc<Opening>,
     /// The id of the open database; none before the first statement.
     db: Option<u32>,
     /// The most recently used statement last.
@@ -121,10 +130,10 @@ pub struct Session {
 }
 
 impl Session {
-    pub(crate) fn new(connection: Connection, database: Arc<str>) -> Self {
+    pub(crate) fn new(connection: Connection, opening: Arc<Opening>) -> Self {
         Self {
             connection,
-            database,
+            opening,
             db: None,
             prepared: Vec::new(),
         }
@@ -132,7 +141,11 @@ impl Session {
 
     /// A session without a connection.
     pub(crate) fn closed() -> Self {
-        Self::new(Connection::closed(), Arc::from(""))
+        let opening = Opening {
+            database: String::new(),
+            staleness: None,
+        };
+        Self::new(Connection::closed(), Arc::new(opening))
     }
 
     /// The address of the server.
@@ -142,7 +155,12 @@ impl Session {
 
     /// The name of the database.
     pub fn database(&self) -> &str {
-        &self.database
+        &self.opening.database
+    }
+
+    /// Whether the server has opened the database.
+    pub(crate) fn is_open(&self) -> bool {
+        self.db.is_some()
     }
 
     /// Whether the connection is lost. The session is then of no further use.
@@ -312,14 +330,18 @@ impl Session {
     }
 
     /// Opens the database, the first time. The inner error is the server's FAILURE.
-    async fn open(&mut self) -> Result<Result<u32, Response>, CallError> {
+    pub(crate) async fn open(&mut self) -> Result<Result<u32, Response>, CallError> {
         if let Some(db) = self.db {
             return Ok(Ok(db));
         }
         let request = Request::Open {
-            name: self.database.to_string(),
+            name: self.opening.database.clone(),
             flags: 0,
-            vfs: String::new(),
+            vfs: self
+                .opening
+                .staleness
+                .map(Staleness::vfs)
+                .unwrap_or_default(),
         };
         match self.harmless_call(&request).await? {
             Response::Database { id } => {

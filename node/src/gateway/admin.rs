@@ -120,6 +120,8 @@ impl Connection {
             Some(Role::Spare) => "spare",
             None => "none",
         };
+        let open = self.context.handle.following.all();
+        let open: Vec<_> = open.iter().map(|open| open.live.name.clone()).collect();
         let (leader_id, leader_address) = status.leader.clone().unwrap_or_default();
         serde_json::json!({
             "version": env!("CARGO_PKG_VERSION"),
@@ -135,6 +137,7 @@ impl Connection {
                 "committed": status.committed,
                 "applied": status.applied,
             },
+            "stale": { "open": open },
             "halted": status.halted,
         })
         .to_string()

@@ -1,5 +1,7 @@
 //! The answer to a request that failed, in the protocol's terms.
 
+use std::time::Duration;
+
 use ferrolite_wire::{ErrorCode, Response, WireError};
 
 use crate::error::Error;
@@ -26,6 +28,52 @@ impl Failure {
 
     pub(super) fn not_leader() -> Self {
         Self::new(ErrorCode::IOERR_NOT_LEADER, "not leader")
+    }
+
+    /// A stale session was given something that only the leader can do.
+    pub(super) fn only_reads(leader: Option<String>) -> Self {
+        let leader = leader.map_or_else(String::new, |address| format!(", now at {address}"));
+        Self::new(
+            ErrorCode::IOERR_NOT_LEADER,
+            format!(
+                "not leader: this connection reads what may be stale from a node that follows, and writes go to the leader{leader}"
+            ),
+        )
+    }
+
+    /// What this node has is older than the client allows, and `behind` says by how much, if that is known.
+    pub(super) fn too_stale(bound: Duration, behind: Option<Duration>) -> Self {
+        let behind = behind.map_or_else(
+            || "it is not known how far this node is behind the cluster".to_owned(),
+            |behind| {
+                format!(
+                    "this node may be {} ms behind the cluster",
+                    behind.as_millis()
+                )
+            },
+        );
+        Self::new(
+            ErrorCode::BUSY_TOO_STALE,
+            format!(
+                "too stale: {behind}, and {} ms were allowed; ask another node, or later, or allow more (PRAGMA ferrolite_staleness)",
+                bound.as_millis()
+            ),
+        )
+    }
+
+    /// The database was opened anew under a transaction that has only read.
+    pub(super) fn snapshot_lost() -> Self {
+        Self::new(
+            ErrorCode::BUSY_SNAPSHOT,
+            "the snapshot of this transaction is gone, because the node opened the database anew; begin again",
+        )
+    }
+
+    pub(super) fn no_database(name: &str) -> Self {
+        Self::new(
+            ErrorCode::DQLITE_NOTFOUND,
+            format!("there is no database named {name}"),
+        )
     }
 
     pub(super) fn full(free_bytes: u64) -> Self {

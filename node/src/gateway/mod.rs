@@ -7,7 +7,7 @@
 //! Everything that belongs to a connection, open databases, statements, a transaction and the writer's turn, is owned by that
 //! task. When the client vanishes it is dropped, and so is all of that.
 //!
-//! SQL is run by [`session`], and waits in its [`seat`]; [`admin`] answers for the cluster, and [`pages`] moves whole databases.
+//! SQL is run by [`session`], and waits in its [`seat`], also where it may be [`stale`]; [`admin`] answers for the cluster, and [`pages`] moves whole databases.
 
 mod admin;
 mod failure;
@@ -18,6 +18,8 @@ mod seat;
 mod session;
 mod shared;
 mod shared_session;
+mod stale;
+mod staleness;
 mod statements;
 mod text;
 mod values;
@@ -37,6 +39,7 @@ use self::inbox::{Inbox, Interrupts, Received};
 use self::pages::Import;
 use self::seat::{BatchSink, Seat};
 use self::session::OpenDatabase;
+use self::staleness::Staleness;
 use self::text::{Text, has_tail};
 
 pub(crate) use self::shared::Shared;
@@ -148,6 +151,9 @@ impl Connection {
     async fn next_of(&mut self, inbox: &mut Inbox) -> Option<Received> {
         let limit = self.context.idle_transaction;
         if !self.holds_up_others() {
+            return self.next_of_idle(inbox).await;
+        }
+        if limit.is_zero() {
             return inbox.next().await;
         }
         if limit.is_zero() {
@@ -165,11 +171,26 @@ impl Connection {
         }
     }
 
+    /// The next message of a client that keeps nothing from others. If it takes long, what is open here only for this client
+    /// is not to stay open.
+    async fn next_of_idle(&mut self, inbox: &mut Inbox) -> Option<Received> {
+        if self.databases.iter().any(Seat::is_idle_follower) {
+            let idle = self.context.handle.following.idle();
+            if let Ok(message) = tokio::time::timeout(idle, inbox.next()).await {
+                return message;
+            }
+            for seat in &mut self.databases {
+                if seat.is_idle_follower() {
+                    seat.park();
+                }
+            }
+        }
+        inbox.next().await
+    }
+
     /// Whether a transaction is open, or an import under way.
-    fn holds_up_others(&mut self) -> bool {
-        let mut seats = self.databases.iter_mut();
-        let is_open = |seat: &mut Seat| seat.here().is_ok_and(|open| open.session.in_transaction());
-        self.import.is_some() || seats.any(is_open)
+    fn holds_up_others(&self) -> bool {
+        self.import.is_some() || self.databases.iter().any(Seat::in_transaction)
     }
 
     /// Answers one message. An error is the reason to end the connection.
@@ -196,7 +217,7 @@ impl Connection {
 
     async fn handle(&mut self, request: Request) -> Result<(), Failure> {
         let response = match request {
-            Request::Open { name, .. } => self.open(name).await?,
+            Request::Open { name, vfs, .. } => self.open(&name, &vfs).await?,
             Request::Prepare { db, sql, with_tail } => self.prepare(db, sql, with_tail).await?,
             Request::Exec { db, stmt, params } => {
                 let (effect, _) = self
@@ -213,7 +234,7 @@ impl Connection {
             }
             Request::QuerySql { db, sql, params } => return self.query_sql(db, sql, params).await,
             Request::Finalize { db, stmt } => {
-                self.seat(db.into())?.here()?.statements.finalize(stmt)?;
+                self.seat(db.into())?.statements()?.finalize(stmt)?;
                 Response::Empty
             }
             Request::Interrupt { .. } => {
@@ -273,17 +294,30 @@ impl Connection {
         })?
     }
 
-    async fn open(&mut self, name: String) -> Result<Response, Failure> {
+    async fn open(&mut self, name: &str, vfs: &str) -> Result<Response, Failure> {
         if self.databases.len() >= MAX_OPEN_DATABASES {
             return Err(Failure::new(
                 ErrorCode::NOMEM,
                 "too many databases open on this connection",
             ));
         }
-        let open = self.open_database(name).await?;
+        let (name, by_name) = Staleness::of_name(name)?;
+        let staleness = Staleness::of_vfs(vfs)?.or(by_name);
+        let mut seat = Seat::new(
+            name.to_owned(),
+            self.context.handle.clone(),
+            self.context.busy_timeout,
+            Arc::clone(&self.interrupts),
+            staleness,
+        );
+        seat = if staleness.is_some() {
+            seat.open_stale().await?;
+            seat
+        } else {
+            seat.with(self.open_database(name.to_owned()).await?)
+        };
         let id = u32::try_from(self.databases.len()).unwrap_or(u32::MAX);
-        let (handle, busy_timeout) = (self.context.handle.clone(), self.context.busy_timeout);
-        self.databases.push(Seat::new(open, handle, busy_timeout));
+        self.databases.push(seat);
         Ok(Response::Database { id })
     }
 
@@ -293,25 +327,19 @@ impl Connection {
         sql: String,
         with_tail: bool,
     ) -> Result<Response, Failure> {
-        let id = u32::try_from(db).unwrap_or(u32::MAX);
-        self.seat(db)?
-            .run(move |open| {
-                let statement = open.session.prepare(&sql)?;
-                let statement =
-                    statement.ok_or_else(|| Failure::new(ErrorCode::ERROR, "empty statement"))?;
-                let tail = statement.tail();
-                if !with_tail && has_tail(&sql, tail) {
-                    return Err(Failure::new(ErrorCode::ERROR, "nonempty statement tail"));
-                }
-                let params = statement.parameter_count() as u64;
-                Ok(Response::Statement {
-                    db: id,
-                    id: open.statements.keep(statement, &sql)?,
-                    params,
-                    tail_bytes: with_tail.then_some(tail as u64),
-                })
-            })
-            .await?
+        let seat = self.seat(db)?;
+        let text = sql.clone();
+        let (id, params, tail) = seat.prepare(sql).await?;
+        if !with_tail && has_tail(&text, tail) {
+            seat.statements()?.finalize(id)?;
+            return Err(Failure::new(ErrorCode::ERROR, "nonempty statement tail"));
+        }
+        Ok(Response::Statement {
+            db: u32::try_from(db).unwrap_or(u32::MAX),
+            id,
+            params,
+            tail_bytes: with_tail.then_some(tail as u64),
+        })
     }
 
     async fn query(&mut self, db: u64, text: Text, params: Vec<Value>) -> Result<(), Failure> {
@@ -332,12 +360,7 @@ impl Connection {
             sql: Arc::from(sql),
             at: 0,
         };
-        let seat = self.seat(db)?;
-        // A text that was kept is one statement, and nothing behind it.
-        if seat.here()?.statements.get(&text).is_none() {
-            let whole = text.clone();
-            seat.run(move |open| open.prepare_alone(&whole)).await??;
-        }
+        self.seat(db)?.expect_alone(&text).await?;
         self.query(db, text, params).await
     }
 }

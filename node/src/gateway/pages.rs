@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use ferrolite_sql::{Copy, Turn};
+use ferrolite_sql::{Copy, SCHEMA_COOKIE, Turn, schema_cookie};
 use ferrolite_wal::frames::PartWriter;
 use ferrolite_wire::{DatabaseFile, DatabaseInfo, ErrorCode, Response};
 use tokio::sync::{mpsc, oneshot};
@@ -38,6 +38,8 @@ pub(super) struct Import {
     page_size: usize,
     pages: u32,
     next_page: u32,
+    /// The schema's number in the database that is replaced, and then one more.
+    cookie: u32,
     writer: Option<PartWriter>,
     under_way: VecDeque<oneshot::Receiver<Result<(), Error>>>,
     aside: Aside,
@@ -141,7 +143,7 @@ impl Import {
             return Err(Failure::new(ErrorCode::MISUSE, "the import has ended"));
         };
         let full = if page_no == 1 {
-            writer.push(page_no, &first_page(image)?)
+            writer.push(page_no, &first_page(image, self.cookie)?)
         } else {
             writer.push(page_no, image)
         };
@@ -154,8 +156,9 @@ impl Import {
     }
 }
 
-/// Page 1 as a database of a cluster has it: in WAL mode. What the engine does not read is refused.
-fn first_page(image: &[u8]) -> Result<Vec<u8>, Failure> {
+/// Page 1 as a database of a cluster has it: in WAL mode, and with another number for its schema than the database has had
+/// before, so that nobody takes the one for the other. What the engine does not read is refused.
+fn first_page(image: &[u8], cookie: u32) -> Result<Vec<u8>, Failure> {
     let refuse = |why: &str| Err(refused(why));
     if !image.starts_with(b"SQLite format 3\0") {
         return refuse("it is not an SQLite database, or it is encrypted");
@@ -173,6 +176,9 @@ fn first_page(image: &[u8]) -> Result<Vec<u8>, Failure> {
     let mut page = image.to_vec();
     if let Some(versions) = page.get_mut(18..20) {
         versions.fill(2);
+    }
+    if let Some(stands) = page.get_mut(SCHEMA_COOKIE) {
+        stands.copy_from_slice(&cookie.to_be_bytes());
     }
     Ok(page)
 }
@@ -208,17 +214,21 @@ impl Connection {
         let turn = wait_for_turn(&database, self.context.busy_timeout).await?;
         let observed = database.observable();
         database.commits.wait(observed).await?;
-        if !replace {
-            let looked = Arc::clone(&database);
-            let copy = off(move || looked.sql.copy()).await??;
-            if copy.pages() > 1 {
-                return Err(Failure::new(
-                    ErrorCode::CONSTRAINT,
-                    format!(
-                        "a database named {name} exists already; replace it (--replace) or choose another name"
-                    ),
-                ));
-            }
+        let looked = Arc::clone(&database);
+        let look = move || {
+            let copy = looked.sql.copy()?;
+            let mut first_page = vec![0; usize::try_from(ours).unwrap_or(0)];
+            copy.read(1, &mut first_page)?;
+            Ok::<_, ferrolite_sql::Error>((copy.pages(), schema_cookie(&first_page)))
+        };
+        let (pages_before, cookie) = off(look).await??;
+        if !replace && pages_before > 1 {
+            return Err(Failure::new(
+                ErrorCode::CONSTRAINT,
+                format!(
+                    "a database named {name} exists already; replace it (--replace) or choose another name"
+                ),
+            ));
         }
         let handle = self.context.handle.clone();
         let writer =
@@ -229,6 +239,7 @@ impl Connection {
             page_size: usize::try_from(ours).unwrap_or(usize::MAX),
             pages,
             next_page: 1,
+            cookie: cookie.unwrap_or(0).wrapping_add(1),
             writer: Some(writer),
             under_way: VecDeque::new(),
             aside: Aside::create(&self.context.handle)?,
@@ -293,8 +304,7 @@ impl Connection {
         self.wait_until_serving().await?;
         let (handle, wanted) = (self.context.handle.clone(), name.clone());
         if !off(move || handle.has_database(&wanted)).await?? {
-            let message = format!("there is no database named {name}");
-            return Err(Failure::new(ErrorCode::DQLITE_NOTFOUND, message));
+            return Err(Failure::no_database(&name));
         }
         let open = self.open_database(name).await?;
         let database = Arc::clone(&open.database);

@@ -14,9 +14,12 @@ use ferrolite_wire::{ErrorCode, Value};
 use tokio::sync::{mpsc, oneshot};
 
 use super::failure::Failure;
+use super::inbox::Interrupts;
 use super::session::{Effect, Ending, OpenDatabase, Outcome, Pace, Ran, Release};
 use super::shared::{self, Answer};
-use super::text::{Text, has_statement};
+use super::staleness::{self, Setting, Staleness};
+use super::statements::Statements;
+use super::text::{Text, has_statement, has_tail};
 use crate::handle::{Event, Handle};
 use crate::leading::LeaderDatabase;
 
@@ -27,11 +30,22 @@ pub(super) const RETRY_PAUSE: Duration = Duration::from_millis(2);
 
 /// A client's database, here or away at work.
 pub(super) struct Seat {
-    /// `None` while it is away, and for good if the work panicked.
-    open: Option<Box<OpenDatabase>>,
-    handle: Handle,
-    database: Arc<LeaderDatabase>,
-    busy_timeout: Duration,
+    pub(super) place: Place,
+    pub(super) name: String,
+    pub(super) handle: Handle,
+    pub(super) busy_timeout: Duration,
+    pub(super) interrupts: Arc<Interrupts>,
+    /// Whether reads may be [stale](super::stale).
+    pub(super) staleness: Option<Staleness>,
+}
+
+/// Where the session of a seat is.
+pub(super) enum Place {
+    Here(Box<OpenDatabase>),
+    /// At work, or gone for good because that panicked.
+    Away,
+    /// There is none now; these are to be prepared for the next one.
+    Parked(Statements),
 }
 
 /// Where batches of rows go.
@@ -40,17 +54,68 @@ pub(super) trait BatchSink {
 }
 
 impl Seat {
-    pub(super) fn new(open: OpenDatabase, handle: Handle, busy_timeout: Duration) -> Self {
+    /// A seat of the database `name`, without a session so far.
+    pub(super) fn new(
+        name: String,
+        handle: Handle,
+        busy_timeout: Duration,
+        interrupts: Arc<Interrupts>,
+        staleness: Option<Staleness>,
+    ) -> Self {
         Self {
+            place: Place::Parked(Statements::default()),
+            name,
             handle,
-            database: Arc::clone(&open.database),
-            open: Some(Box::new(open)),
             busy_timeout,
+            interrupts,
+            staleness,
         }
     }
 
+    /// The seat with a session.
+    pub(super) fn with(mut self, open: OpenDatabase) -> Self {
+        self.place = Place::Here(Box::new(open));
+        self
+    }
+
     pub(super) fn here(&mut self) -> Result<&mut OpenDatabase, Failure> {
-        self.open.as_deref_mut().ok_or_else(engine_failed)
+        match &mut self.place {
+            Place::Here(open) => Ok(open),
+            Place::Away | Place::Parked(_) => Err(engine_failed()),
+        }
+    }
+
+    /// What the client has prepared.
+    pub(super) fn statements(&mut self) -> Result<&mut Statements, Failure> {
+        match &mut self.place {
+            Place::Here(open) => Ok(&mut open.statements),
+            Place::Parked(statements) => Ok(statements),
+            Place::Away => Err(engine_failed()),
+        }
+    }
+
+    pub(super) fn in_transaction(&self) -> bool {
+        matches!(&self.place, Place::Here(open) if open.session.in_transaction())
+    }
+
+    pub(super) fn set_staleness(&mut self, staleness: Option<Staleness>) {
+        self.staleness = staleness;
+        if let Place::Here(open) = &mut self.place {
+            open.linearizable = staleness.is_none();
+        }
+    }
+
+    /// Lets go of the session, but for what the client has prepared.
+    pub(super) fn park(&mut self) {
+        self.place = match std::mem::replace(&mut self.place, Place::Away) {
+            Place::Here(open) => Place::Parked(open.statements),
+            other => other,
+        };
+    }
+
+    /// Whether the seat has a database open on a node that follows, without being in the middle of something.
+    pub(super) fn is_idle_follower(&self) -> bool {
+        matches!(&self.place, Place::Here(open) if open.attached.is_some() && !open.session.in_transaction())
     }
 
     /// Runs `work` on a thread that may block.
@@ -58,14 +123,16 @@ impl Seat {
         &mut self,
         work: impl FnOnce(&mut OpenDatabase) -> T + Send + 'static,
     ) -> Result<T, Failure> {
-        let mut open = self.open.take().ok_or_else(engine_failed)?;
+        let Place::Here(mut open) = std::mem::replace(&mut self.place, Place::Away) else {
+            return Err(engine_failed());
+        };
         let job = tokio::task::spawn_blocking(move || {
             let outcome = work(&mut open);
             (open, outcome)
         });
         match job.await {
             Ok((open, outcome)) => {
-                self.open = Some(open);
+                self.place = Place::Here(open);
                 Ok(outcome)
             }
             Err(error) => {
@@ -82,7 +149,7 @@ impl Seat {
             Ok(outcome) => Ok(outcome),
             Err(_) => {
                 // The engine failed in the middle of something: it must not be asked for more.
-                if let Some(open) = self.open.take() {
+                if let Place::Here(open) = std::mem::replace(&mut self.place, Place::Away) {
                     open.session.abandon();
                 }
                 let reason = "a statement panicked".to_owned();
@@ -98,7 +165,66 @@ impl Seat {
             Ending::Settled(release) => release,
             Ending::Unsettled => self.run(OpenDatabase::settle_large).await?,
         };
-        release_answer(&self.handle, &self.database, release).await
+        let database = Arc::clone(&self.here()?.database);
+        release_answer(&self.handle, &database, release).await
+    }
+
+    /// Prepares a statement that the client will name by a number. Returns that, the number of parameters, and where the
+    /// text goes on.
+    pub(super) async fn prepare(&mut self, sql: String) -> Result<(u32, u64, usize), Failure> {
+        if let Some((setting, tail)) = Setting::read(&sql)? {
+            return Ok((self.statements()?.keep_setting(setting)?, 0, tail));
+        }
+        let attempt = self.attempt();
+        let sql: Arc<str> = Arc::from(sql);
+        loop {
+            self.get_ready(&attempt).await?;
+            let sql = Arc::clone(&sql);
+            let prepared = self.run(move |open| {
+                // Nothing is done by it.
+                open.only_read = true;
+                let statement = open.session.prepare(&sql)?;
+                let statement =
+                    statement.ok_or_else(|| Failure::new(ErrorCode::ERROR, "empty statement"))?;
+                let (params, tail) = (statement.parameter_count() as u64, statement.tail());
+                Ok((open.statements.keep(statement, &sql)?, params, tail))
+            });
+            match prepared.await? {
+                Err(_) if self.may_repeat(&attempt) => {}
+                prepared => return prepared,
+            }
+        }
+    }
+
+    /// Refuses a text that is not one statement.
+    pub(super) async fn expect_alone(&mut self, text: &Text) -> Result<(), Failure> {
+        let Text::Sql { sql, .. } = text else {
+            return Ok(());
+        };
+        if let Some((_, tail)) = Setting::read(sql)? {
+            return if has_tail(sql, tail) {
+                Err(Failure::new(ErrorCode::ERROR, "nonempty statement tail"))
+            } else {
+                Ok(())
+            };
+        }
+        // A text that was kept is one statement, and nothing behind it.
+        if self.statements()?.get(text).is_some() {
+            return Ok(());
+        }
+        let attempt = self.attempt();
+        loop {
+            self.get_ready(&attempt).await?;
+            let whole = text.clone();
+            let prepared = self.run(move |open| {
+                open.only_read = true;
+                open.prepare_alone(&whole)
+            });
+            match prepared.await? {
+                Err(_) if self.may_repeat(&attempt) => {}
+                prepared => return prepared,
+            }
+        }
     }
 
     /// Runs a statement for its effect, and returns what it did and where the text goes on.
@@ -107,17 +233,37 @@ impl Seat {
         text: Text,
         params: Vec<Value>,
     ) -> Result<(Effect, usize), Failure> {
-        let mut params = params;
-        if let Some((sql, offset)) = self.here()?.shareable(&text) {
-            match shared::run(&self.handle, &self.database, sql, params, self.busy_timeout).await {
-                Answer::Done(result) => {
-                    let personal = &mut self.here()?.personal;
-                    return Ok((result.map(|changed| personal.shared(changed))?, offset));
+        if let Some(end) = self.settle_setting(&text)? {
+            return Ok((Effect::default(), end));
+        }
+        let (attempt, mut params) = (self.attempt(), Arc::new(params));
+        loop {
+            self.get_ready(&attempt).await?;
+            if let Some((sql, offset)) = self.here()?.shareable(&text) {
+                let (database, busy_timeout) =
+                    (Arc::clone(&self.here()?.database), self.busy_timeout);
+                let given = Arc::unwrap_or_clone(params);
+                match shared::run(&self.handle, &database, sql, given, busy_timeout).await {
+                    Answer::Done(result) => {
+                        let personal = &mut self.here()?.personal;
+                        return Ok((result.map(|changed| personal.shared(changed))?, offset));
+                    }
+                    Answer::GivenBack(given_back) => params = Arc::new(given_back),
+                    Answer::Failed(failure) => return Err(failure),
                 }
-                Answer::GivenBack(given_back) => params = given_back,
-                Answer::Failed(failure) => return Err(failure),
+            }
+            match self.exec_once(text.clone(), Arc::clone(&params)).await {
+                Err(_) if self.may_repeat(&attempt) => {}
+                done => return done,
             }
         }
+    }
+
+    async fn exec_once(
+        &mut self,
+        text: Text,
+        params: Arc<Vec<Value>>,
+    ) -> Result<(Effect, usize), Failure> {
         let mut work = Work::new(self, params)?;
         let mut pace = self.here()?.pace(&text);
         loop {
@@ -168,6 +314,30 @@ impl Seat {
         params: Vec<Value>,
         client: &mut impl BatchSink,
     ) -> Result<(), Failure> {
+        if self.settle_setting(&text)?.is_some() {
+            return client.send(staleness::rows(self.staleness)?).await;
+        }
+        let (attempt, params) = (self.attempt(), Arc::new(params));
+        let mut client = Noting {
+            client,
+            has_rows: false,
+        };
+        loop {
+            self.get_ready(&attempt).await?;
+            let params = Arc::clone(&params);
+            match self.query_once(text.clone(), params, &mut client).await {
+                Err(_) if !client.has_rows && self.may_repeat(&attempt) => {}
+                done => return done,
+            }
+        }
+    }
+
+    async fn query_once(
+        &mut self,
+        text: Text,
+        params: Arc<Vec<Value>>,
+        client: &mut impl BatchSink,
+    ) -> Result<(), Failure> {
         let mut work = Work::new(self, params)?;
         let mut pace = self.here()?.pace(&text);
         loop {
@@ -207,22 +377,18 @@ impl Seat {
     ) -> Result<Ran<Outcome<Vec<Bytes>>>, Failure> {
         let (batches, mut ready) = mpsc::channel::<Bytes>(READY_BATCHES);
         let (observed, observes) = oneshot::channel::<Release>();
-        let (handle, database) = (self.handle.clone(), Arc::clone(&self.database));
+        let (handle, database) = (self.handle.clone(), Arc::clone(&self.here()?.database));
         let job = self.run(move |open| {
             let mut observed = Some(observed);
             open.with_statement(&text, &params, turn, Pace::Patient, |open, kept| {
                 if kept.statement.needs_turn() {
                     return open.held_rows(kept);
                 }
-                let number = Arc::clone(&open.database);
-                let confirm = !open.session.has_turn();
+                let release = open.observed(!open.session.has_turn());
                 let last = open.rows(kept, &mut |batch| {
                     // The snapshot is fixed since the first step: what it can hold is known now.
                     if let Some(observed) = observed.take() {
-                        let _ = observed.send(Release {
-                            number: number.observable(),
-                            confirm,
-                        });
+                        let _ = observed.send(release());
                     }
                     batches.blocking_send(batch).map_err(|_| Error::Interrupted)
                 })?;
@@ -247,6 +413,19 @@ impl Seat {
     }
 }
 
+/// Notes whether a client has got any rows, and so cannot be given them anew.
+struct Noting<'a, S> {
+    client: &'a mut S,
+    has_rows: bool,
+}
+
+impl<S: BatchSink> BatchSink for Noting<'_, S> {
+    async fn send(&mut self, batch: Bytes) -> Result<(), Failure> {
+        self.has_rows = true;
+        self.client.send(batch).await
+    }
+}
+
 /// A statement on its way through as many attempts as it takes.
 struct Work {
     params: Arc<Vec<Value>>,
@@ -257,11 +436,11 @@ struct Work {
 }
 
 impl Work {
-    fn new(seat: &Seat, params: Vec<Value>) -> Result<Self, Failure> {
+    fn new(seat: &mut Seat, params: Arc<Vec<Value>>) -> Result<Self, Failure> {
         Ok(Self {
-            params: Arc::new(params),
+            params,
             turn: None,
-            database: Arc::clone(&seat.database),
+            database: Arc::clone(&seat.here()?.database),
             busy_timeout: seat.busy_timeout,
             deadline: Instant::now() + seat.busy_timeout,
         })

@@ -22,6 +22,7 @@ use super::personal::Personal;
 use super::statements::{Kept, Statements, Toll};
 use super::text::{Text, has_tail};
 use super::values::value_ref;
+use crate::following::Attached;
 use crate::handle::Handle;
 use crate::leading::LeaderDatabase;
 
@@ -56,6 +57,14 @@ pub(super) struct OpenDatabase {
     allowance: Arc<AtomicI64>,
     /// Instructions that the present transaction has taken so far.
     transaction_instructions: u64,
+    /// The database as it is open on a node that follows; all that is read there is committed.
+    pub(super) attached: Option<Attached>,
+    /// Whether what a read shows has to be the newest.
+    pub(super) linearizable: bool,
+    /// The last statement could only read, and so did its transaction.
+    pub(super) only_read: bool,
+    /// The present transaction has its snapshot.
+    pub(super) has_snapshot: bool,
 }
 
 /// What a statement that was run for its effect has to say.
@@ -114,7 +123,16 @@ impl OpenDatabase {
         name: &str,
         interrupted: impl Fn() -> bool + Send + Sync + 'static,
     ) -> Result<Self, Failure> {
-        let database = handle.open_database(name)?;
+        Self::on(handle, handle.open_database(name)?, None, interrupted)
+    }
+
+    /// A session of a database that is open, on a node that leads or, `attached`, on one that follows.
+    pub(super) fn on(
+        handle: &Handle,
+        database: Arc<LeaderDatabase>,
+        attached: Option<Attached>,
+        interrupted: impl Fn() -> bool + Send + Sync + 'static,
+    ) -> Result<Self, Failure> {
         let session = database.sql.connect()?;
         let began = Arc::new(AtomicU64::new(WRITES));
         let allowance = Arc::new(AtomicI64::new(i64::MAX));
@@ -134,6 +152,10 @@ impl OpenDatabase {
             began,
             allowance,
             transaction_instructions: 0,
+            attached,
+            linearizable: true,
+            only_read: true,
+            has_snapshot: false,
         })
     }
 
@@ -154,7 +176,7 @@ impl OpenDatabase {
 
     /// The text of a statement that another session may run for this one, and where the text goes on behind it.
     pub(super) fn shareable(&self, text: &Text) -> Option<(Arc<str>, usize)> {
-        if self.session.in_transaction() || !self.personal.shares() {
+        if self.session.in_transaction() || !self.personal.shares() || self.attached.is_some() {
             return None;
         }
         let kept = self.statements.get(text)?;
@@ -182,9 +204,22 @@ impl OpenDatabase {
         if submitted {
             self.handle.driver.drive();
         }
-        Release {
-            number: self.database.observable(),
-            confirm: !submitted && !control && !self.session.has_turn(),
+        self.observed(!submitted && !control && !self.session.has_turn())()
+    }
+
+    /// Says, once a statement has its snapshot, what must be true before what it shows may leave the node; `confirm` is whether
+    /// nothing else proves that the node leads.
+    pub(super) fn observed(&self, confirm: bool) -> impl Fn() -> Release + use<> {
+        let is_committed = self.attached.is_some();
+        let confirm = confirm && self.linearizable && !is_committed;
+        let database = Arc::clone(&self.database);
+        move || Release {
+            number: if is_committed {
+                0
+            } else {
+                database.observable()
+            },
+            confirm,
         }
     }
 
@@ -265,7 +300,13 @@ impl OpenDatabase {
             self.statements.put_back(text, kept);
             return Ok(Ran::TooLong);
         }
+        self.only_read = !kept.statement.needs_turn() && !self.session.has_turn();
         if kept.statement.needs_turn() && !self.session.has_turn() {
+            if self.attached.is_some() {
+                self.statements.put_back(text, kept);
+                let leader = self.handle.status().leader;
+                return Err(Failure::only_reads(leader.map(|(_, address)| address)));
+            }
             if let Err(short) = self.handle.store.room.check(0) {
                 // With it goes the turn, if it was granted already.
                 self.statements.put_back(text, kept);
@@ -346,9 +387,13 @@ impl OpenDatabase {
             // Part of it may have been spilled already; nothing of it can be kept.
             self.session.roll_back();
         }
+        let in_transaction = self.session.in_transaction();
+        self.has_snapshot = in_transaction && (self.has_snapshot || !control);
         let ending = self.ending(pace, control);
         Ok(match (result, outcome) {
             (Err(Error::Busy), _) => Ran::Again,
+            // A new schema has come with the pages, and is not parsed yet.
+            (Err(error), _) if error.is_schema() && self.attached.is_some() => Ran::Again,
             (Err(error), _) => Ran::Ended((Err(error), offset), ending),
             (Ok(()), Some(value)) => Ran::Ended((Ok(value), offset), ending),
             (Ok(()), None) => Ran::Again,

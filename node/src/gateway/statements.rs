@@ -6,10 +6,11 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use ferrolite_sql::Statement;
+use ferrolite_sql::{Error, Statement};
 use ferrolite_wire::ErrorCode;
 
 use super::failure::Failure;
+use super::staleness::Setting;
 use super::text::{Text, has_tail};
 use super::values::Shape;
 
@@ -59,10 +60,23 @@ impl Kept {
     }
 }
 
+/// What the client has prepared under a number.
+#[derive(Debug)]
+enum Slot {
+    Free,
+    /// It is being run.
+    Taken,
+    Kept(Kept),
+    /// A statement about the connection, which the engine does not know.
+    Setting(Setting),
+    /// It could not be prepared any more when the database was opened anew.
+    Broken(Error),
+}
+
 /// See the [module](self).
 #[derive(Debug, Default)]
 pub(super) struct Statements {
-    prepared: Vec<Option<Kept>>,
+    prepared: Vec<Slot>,
     /// The one that was used last is the last.
     texts: VecDeque<(Arc<str>, Kept)>,
 }
@@ -70,27 +84,70 @@ pub(super) struct Statements {
 impl Statements {
     /// Keeps a statement that the client has prepared, and returns its number.
     pub(super) fn keep(&mut self, statement: Statement, sql: &str) -> Result<u32, Failure> {
-        let kept = Some(Kept::new(statement, sql));
-        let free = self.prepared.iter().position(Option::is_none);
+        self.occupy(Slot::Kept(Kept::new(statement, sql)))
+    }
+
+    /// Keeps a statement that the client has prepared, and that is about the connection.
+    pub(super) fn keep_setting(&mut self, setting: Setting) -> Result<u32, Failure> {
+        self.occupy(Slot::Setting(setting))
+    }
+
+    fn occupy(&mut self, content: Slot) -> Result<u32, Failure> {
+        let mut slots = self.prepared.iter();
+        let free = slots.position(|slot| matches!(slot, Slot::Free));
         let free = free.unwrap_or(self.prepared.len());
         let number = u32::try_from(free)
             .map_err(|_| Failure::new(ErrorCode::NOMEM, "too many prepared statements"))?;
         match self.prepared.get_mut(free) {
-            Some(slot) => *slot = kept,
-            None => self.prepared.push(kept),
+            Some(slot) => *slot = content,
+            None => self.prepared.push(content),
         }
         Ok(number)
     }
 
-    fn slot(&mut self, number: u32) -> Option<&mut Option<Kept>> {
+    fn slot(&mut self, number: u32) -> Option<&mut Slot> {
         self.prepared.get_mut(usize::try_from(number).ok()?)
     }
 
     /// Forgets a statement that the client has prepared.
     pub(super) fn finalize(&mut self, number: u32) -> Result<(), Failure> {
-        match self.slot(number).and_then(Option::take) {
+        match self
+            .slot(number)
+            .map(|slot| std::mem::replace(slot, Slot::Free))
+        {
+            Some(Slot::Free) | None => Err(unknown()),
             Some(_) => Ok(()),
-            None => Err(unknown()),
+        }
+    }
+
+    /// The statement about the connection that a text is, if it was prepared as one.
+    pub(super) fn setting(&self, text: &Text) -> Option<Setting> {
+        let Text::Prepared(number) = text else {
+            return None;
+        };
+        match self.prepared.get(usize::try_from(*number).ok()?)? {
+            Slot::Setting(setting) => Some(*setting),
+            _ => None,
+        }
+    }
+
+    /// What the client has prepared, for another session of the same database, under the same numbers.
+    pub(super) fn for_another(
+        self,
+        prepare: impl Fn(&str) -> Result<Option<Statement>, Error>,
+    ) -> Self {
+        let again = |sql: &str| match prepare(sql) {
+            Ok(Some(statement)) => Slot::Kept(Kept::new(statement, sql)),
+            Ok(None) => Slot::Free,
+            Err(error) => Slot::Broken(error),
+        };
+        let slots = self.prepared.into_iter().map(|slot| match slot {
+            Slot::Kept(kept) => again(&kept.sql),
+            other => other,
+        });
+        Self {
+            prepared: slots.collect(),
+            texts: VecDeque::new(),
         }
     }
 
@@ -101,10 +158,10 @@ impl Statements {
     /// A statement that is known, without taking it out.
     pub(super) fn get(&self, text: &Text) -> Option<&Kept> {
         match text {
-            Text::Prepared(number) => {
-                let slot = self.prepared.get(usize::try_from(*number).ok()?);
-                slot?.as_ref()
-            }
+            Text::Prepared(number) => match self.prepared.get(usize::try_from(*number).ok()?)? {
+                Slot::Kept(kept) => Some(kept),
+                _ => None,
+            },
             Text::Sql { sql, at } => {
                 let place = self.place_of(sql.get(*at..)?)?;
                 self.texts.get(place).map(|(_, kept)| kept)
@@ -116,8 +173,18 @@ impl Statements {
     pub(super) fn take(&mut self, text: &Text) -> Result<Option<Kept>, Failure> {
         match text {
             Text::Prepared(number) => {
-                let taken = self.slot(*number).and_then(Option::take);
-                taken.map(Some).ok_or_else(unknown)
+                let slot = self.slot(*number).ok_or_else(unknown)?;
+                match std::mem::replace(slot, Slot::Taken) {
+                    Slot::Kept(kept) => Ok(Some(kept)),
+                    other => {
+                        let failure = match &other {
+                            Slot::Broken(error) => error.clone().into(),
+                            _ => unknown(),
+                        };
+                        *slot = other;
+                        Err(failure)
+                    }
+                }
             }
             Text::Sql { sql, at } => {
                 let place = self.place_of(sql.get(*at..).unwrap_or_default());
@@ -132,7 +199,7 @@ impl Statements {
         match text {
             Text::Prepared(number) => {
                 if let Some(slot) = self.slot(*number) {
-                    *slot = Some(kept);
+                    *slot = Slot::Kept(kept);
                 }
             }
             Text::Sql { sql, at } => {

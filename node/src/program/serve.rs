@@ -50,6 +50,10 @@ pub(crate) struct ServeArgs {
     /// timeout
     #[arg(long)]
     no_read_lease: bool,
+    /// A database that is open for stale reads on a node that follows is closed when nobody has read it for so long, in
+    /// milliseconds
+    #[arg(long, value_name = "N", default_value_t = 30_000)]
+    stale_idle_ms: u64,
     /// The most pages that one transaction may change, in MiB
     #[arg(long, value_name = "N", default_value_t = 512, value_parser = clap::value_parser!(u64).range(1..=65_536))]
     max_transaction_mib: u64,
@@ -84,6 +88,7 @@ impl ServeArgs {
         options.busy_timeout = Duration::from_millis(self.busy_timeout_ms);
         options.idle_transaction = Duration::from_millis(self.idle_transaction_ms);
         options.read_lease = !self.no_read_lease;
+        options.stale_idle = Duration::from_millis(self.stale_idle_ms);
         options.max_transaction_bytes = self.max_transaction_mib << 20;
         options.log_bytes = self.log_mib << 20;
         options.reader_log_bytes = self.reader_log_mib << 20;

@@ -278,7 +278,7 @@ impl Model {
                 let done = store.mark.done();
                 store.mark.begin(self.index).unwrap();
                 let some = done + (self.index - done) * percent / 100;
-                store.write_pages(done, some, None).unwrap();
+                store.write_pages(done, some, |_| true).unwrap();
                 drop(store);
                 let store = open(self.directory.path());
                 self.check(&store, self.index);

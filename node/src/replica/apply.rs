@@ -39,6 +39,9 @@ impl Replica {
         for (to, message) in std::mem::take(&mut self.page_messages) {
             peers.send_page(to, &message);
         }
+        for (to, message) in std::mem::take(&mut self.freshness_messages) {
+            peers.send_freshness(to, message);
+        }
         self.continue_phase();
         self.examine_snapshot();
         self.publish();
@@ -63,8 +66,12 @@ impl Replica {
                 max_bytes,
                 ..
             } => self.read_log(now, token, lo, hi, max_bytes),
-            Action::ReadReady { token, .. } => self.confirmed(token, Ok(())),
+            Action::ReadReady { token, index } => {
+                self.answer_question(token, Some(index));
+                self.confirmed(token, Ok(()));
+            }
             Action::ReadFailed { token, .. } => {
+                self.answer_question(token, None);
                 self.confirmed(token, Err(Refusal::NotLeader { leader: None }.into()));
             }
             Action::StateChanged {
@@ -78,6 +85,7 @@ impl Replica {
                     "elected; writing what is committed into the database files"
                 );
                 self.phase = Phase::Settling;
+                self.following.close_all();
             }
             Action::ConfigurationChanged {
                 index,
@@ -176,6 +184,7 @@ impl Replica {
             return;
         }
         self.applied = self.applied.max(last);
+        self.following.applied(self.applied);
         self.step(now, Input::Applied { index: last });
         self.bind();
         while self
@@ -359,7 +368,9 @@ impl Replica {
                 .into()),
             );
         }
+        self.questions.clear();
         self.fail_changes();
+        self.admit_followers();
     }
 
     /// Closes the databases, but goes on leading: what was submitted may still be committed, and then the
@@ -408,6 +419,7 @@ impl Replica {
             tracing::error!(%reason, "this node takes no further part until it is started again");
             self.halted = Some(reason);
             self.lose_leadership();
+            self.following.close_all();
             self.step(now, Input::StorageFailed);
         }
     }
@@ -419,6 +431,7 @@ impl Replica {
         self.halted = Some(reason);
         self.lease.set_until(0);
         self.lose_leadership();
+        self.end_following();
         self.publish();
     }
 

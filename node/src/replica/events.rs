@@ -22,6 +22,9 @@ impl Replica {
                 PageMessage::Answer(page) => self.send_job(Job::RepairPage { from, page }),
                 PageMessage::Progress(done) => self.store.note_peer(from, done),
             },
+            Event::PeerFreshness { from, message } => self.peer_freshness(now, from, message),
+            Event::AskFreshness(number) => self.ask_freshness(number),
+            Event::Follow { name, wanted_by } => self.follow_database(name, wanted_by),
             Event::PeerAt {
                 id,
                 incarnation,
@@ -48,6 +51,7 @@ impl Replica {
             Event::EngineFailed(reason) => {
                 tracing::error!(%reason, "the SQL engine failed; all databases are closed and opened anew");
                 self.stop_serving();
+                self.reopen_followed();
             }
             Event::Stop => self.stopping = true,
         }
@@ -63,7 +67,10 @@ impl Replica {
                 self.drop_configurations(first);
                 self.step(now, Input::LogPurged { first });
             }
-            Stored::Reset { token } => self.step(now, Input::SnapshotWritten { token }),
+            Stored::Reset { token } => {
+                self.admit_followers();
+                self.step(now, Input::SnapshotWritten { token });
+            }
             Stored::Failed(reason) => self.halt(now, reason),
         }
     }
@@ -112,7 +119,11 @@ impl Replica {
             }
             Outcome::Written(written) => match written {
                 ChunkWritten::Kept { token } => self.step(now, Input::SnapshotWritten { token }),
-                ChunkWritten::Refused { token } => self.step(now, Input::SnapshotRefused { token }),
+                ChunkWritten::Refused { token } => {
+                    // It may have been the last one, for which all was closed.
+                    self.admit_followers();
+                    self.step(now, Input::SnapshotRefused { token });
+                }
                 ChunkWritten::Ready { token, install } => self.begin_log_anew(token, install),
             },
             Outcome::Failed(reason) => self.halt(now, reason),
@@ -136,6 +147,7 @@ impl Replica {
     /// The last thing: databases closed, everything committed in the files, both threads done.
     pub(super) fn close(mut self) {
         self.lose_leadership();
+        self.end_following();
         if self.halted.is_none() {
             self.send_job(Job::Redo { to: self.applied });
         }

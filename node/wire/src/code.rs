@@ -2,7 +2,8 @@
 //!
 //! Most are SQLite's result codes: the low byte is the primary code, the bits above it the extended one
 //! (<https://sqlite.org/rescode.html>). dqlite adds two extended I/O errors about leadership and, from 1001 up,
-//! codes about the protocol itself, which are outside SQLite's range.
+//! codes about the protocol itself, which are outside SQLite's range. Ferrolite adds an extended BUSY, numbered in the
+//! same manner as dqlite's.
 
 use std::fmt;
 
@@ -93,6 +94,8 @@ codes! {
     BUSY_SNAPSHOT = 517, "SQLITE_BUSY_SNAPSHOT";
     /// The busy timeout passed.
     BUSY_TIMEOUT = 773, "SQLITE_BUSY_TIMEOUT";
+    /// What this node has is older than the reader allows: ask another, or later, or allow more. Ferrolite's own.
+    BUSY_TOO_STALE = 10245, "SQLITE_BUSY_TOO_STALE";
     /// A read from storage failed.
     IOERR_READ = 266, "SQLITE_IOERR_READ";
     /// A write to storage failed.
@@ -179,6 +182,6 @@ mod tests {
         assert_eq!(ErrorCode(u64::MAX).name(), "UNKNOWN");
         assert_eq!(ErrorCode::IOERR_NOT_LEADER.primary(), ErrorCode::IOERR);
         assert_eq!(ErrorCode(99).name(), "UNKNOWN");
-        assert!(ErrorCode::BUSY_SNAPSHOT.is_busy());
+        assert!(ErrorCode::BUSY_SNAPSHOT.is_busy() && ErrorCode::BUSY_TOO_STALE.is_busy());
     }
 }

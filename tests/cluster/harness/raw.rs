@@ -35,13 +35,13 @@ impl RawConnection {
 
     /// Connects and opens a database, which becomes the connection's number 0.
     pub async fn open_database(address: &str, name: &str) -> Self {
+        Self::open_with(address, name, "").await
+    }
+
+    /// Likewise, with a VFS: `stale` or `stale:MILLISECONDS` for reads that may be stale.
+    pub async fn open_with(address: &str, name: &str, vfs: &str) -> Self {
         let mut connection = Self::open(address).await;
-        let request = Request::Open {
-            name: name.to_owned(),
-            flags: 0,
-            vfs: String::new(),
-        };
-        let answer = connection.call(&request).await;
+        let answer = connection.call(&open(name, vfs)).await;
         assert!(matches!(answer, Response::Database { id: 0 }), "{answer:?}");
         connection
     }
@@ -96,6 +96,15 @@ impl RawConnection {
             Response::Failure { code, .. } => Err(code),
             other => panic!("rows were asked for, and came {other:?}"),
         }
+    }
+}
+
+/// The request that opens a database.
+pub fn open(name: &str, vfs: &str) -> Request {
+    Request::Open {
+        name: name.to_owned(),
+        flags: 0,
+        vfs: vfs.to_owned(),
     }
 }
 

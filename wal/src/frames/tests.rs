@@ -72,6 +72,20 @@ fn large_transactions_come_in_parts() {
         .map(|frame| (frame.page_no(), frame.page(PAGE as u32).unwrap()))
         .collect();
     assert_eq!(back, pages);
+    let found = decoded.iter().zip(7..).flat_map(|(part, index)| {
+        let place = move |frame: &Frame| frame.place(index);
+        part.frames().map(place)
+    });
+    let written = places.iter().map(|placed| FramePlace {
+        index: 7 + u64::from(placed.part),
+        offset: placed.offset,
+        len: placed.len,
+        encoding: placed.encoding,
+    });
+    assert!(
+        found.eq(written),
+        "a reader finds pages where the writer put them"
+    );
     for (placed, (_, image)) in places.iter().zip(&pages) {
         let from = placed.offset as usize;
         let bytes = &parts[placed.part as usize][from..from + placed.len as usize];

@@ -148,6 +148,16 @@ impl Server {
             .collect()
     }
 
+    /// The databases that were opened: their names, and how.
+    pub fn opened(&self) -> Vec<(String, String)> {
+        let log = self.log.lock().unwrap();
+        let opened = log.iter().filter_map(|(_, request)| match request {
+            Request::Open { name, vfs, .. } => Some((name.clone(), vfs.clone())),
+            _ => None,
+        });
+        opened.collect()
+    }
+
     /// The texts of all statements, with the number of their connection.
     pub fn sql(&self) -> Vec<(usize, String)> {
         let text = |(number, request)| match request {
