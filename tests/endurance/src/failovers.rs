@@ -26,6 +26,8 @@ const PROBES: usize = 12;
 const SUSPENDED_MS: std::ops::Range<u64> = 2_000..6_000;
 /// Reads are sent this long before their node wakes up, so that it finds them.
 const SENT_BEFORE: Duration = Duration::from_millis(300);
+/// A pause that is longer is wrong: an election takes one second, and writers give a silent leader up after two.
+const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 /// A handover may be refused, and is asked for again, so many times.
 const HANDOVERS: usize = 5;
 const BETWEEN_HANDOVERS: Duration = Duration::from_millis(500);
@@ -114,6 +116,11 @@ impl Failovers<'_> {
         let pause = self.ledger.take_longest_pause();
         if let Some(last) = self.done.last_mut() {
             last.pause = last.pause.max(pause);
+        }
+        if pause > LONGEST_PAUSE {
+            let seconds = pause.as_secs_f64();
+            self.ledger
+                .report(format!("for {seconds:.1} s no row was acknowledged"));
         }
     }
 

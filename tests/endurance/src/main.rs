@@ -14,6 +14,7 @@
 //!   neither ([`verdict`]).
 //! - *The same files.* Once stopped, all nodes have the same file, page for page; stock SQLite finds nothing wrong with it,
 //!   and `ferrolite verify` finds nothing wrong with any directory. No node has ended by itself, or logged an error.
+//! - *Writes go on.* Never was no row acknowledged for longer than [`failovers`] allows.
 //! - *Memory is flat*, by the bound that [`memory`] states.
 //!
 //! A wrong read ends the run at once. Ctrl-C ends it early: what was done until then is checked all the same, unless there is
