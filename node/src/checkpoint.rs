@@ -11,7 +11,8 @@
 //!
 //! Either way the order is the same: the mark says how far the files may get (`begin`), the pages are
 //! written and synced, the mark says how far they have got (`finish`), and only then may the log let go of
-//! the entries, back to the last [anchor](crate::anchors). All jobs of a node run here, one at a time, so the two ways never meet.
+//! the entries, back to the last [anchor](crate::anchors). All jobs of a node run here, one at a time, so the two ways
+//! never meet.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;

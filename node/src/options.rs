@@ -39,12 +39,14 @@ pub struct Options {
     /// The most pages that one transaction may change, in bytes. 512 MiB by default.
     pub max_transaction_bytes: u64,
     /// So much log is kept, in bytes, for nodes that were away or are slow: one that misses more gets the databases
-    /// instead. What is not in the database files yet comes on top. 64 MiB by default.
+    /// instead. What is not in the database files yet comes on top, and up to an eighth, 2 MiB at most, that this may refer
+    /// to. Of what all others have, at most 32,768 entries are kept. 64 MiB by default.
     pub log_bytes: u64,
     /// So much log may be kept, in bytes, only because a reader has its snapshot open for long; then readers are told that
     /// their snapshots are too old, and have to begin again. 1 GiB by default.
     pub reader_log_bytes: u64,
-    /// So many bytes of log may gather before they are written into the database files. 8 MiB by default.
+    /// So many bytes of log may gather before they are written into the database files; an entry counts as 512 bytes at
+    /// least. 8 MiB by default.
     pub checkpoint_bytes: u64,
     /// So many bytes of the disk stay free: with less, the leader refuses to begin writes. Never more than an eighth of the
     /// file system. 32 MiB by default.

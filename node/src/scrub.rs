@@ -219,11 +219,8 @@ fn repair_from_log(
             return Ok(());
         }
         // The last one up to the entry that wrote the page is the page, unless its transaction was given up.
-        let frames = part.frames();
-        if let Some(frame) = frames
-            .filter(|frame| frame.page_no() == name.page_no)
-            .next_back()
-        {
+        let mut frames = part.frames();
+        if let Some(frame) = frames.rfind(|frame| frame.page_no() == name.page_no) {
             found = Some((entry.index, frame.clone(), part.page_size()));
         }
         Ok(())
@@ -301,8 +298,17 @@ pub(crate) fn repair(store: &Store, from: NodeId, given: &GivenPage) -> Result<(
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::*;
+    use std::os::unix::fs::FileExt;
+
+    use ferrolite_wal::Record;
+    use ferrolite_wal::frames::TransactionId;
+    use ferrolite_wal::view::StagedPage;
     use proptest::prelude::*;
+
+    use super::*;
+    use crate::images::Images;
+    use crate::options::Options;
+    use crate::pages::SmallTransaction;
 
     fn message() -> impl Strategy<Value = PageMessage> {
         let name = (".{0,60}", any::<u32>())
@@ -319,6 +325,61 @@ mod tests {
                 })
             }),
         ]
+    }
+
+    /// A page whose last image is a difference comes back from the log, as long as the log has what it stands on.
+    #[test]
+    fn pages_come_back_from_differences() {
+        const PAGE: u32 = 4096;
+        let directory = tempfile::tempdir().unwrap();
+        let (store, _) = Store::open(directory.path(), 1, &Options::default()).unwrap();
+        let images = Images::default();
+        let mut page = vec![7; PAGE as usize];
+        for index in 1..=3_u64 {
+            page.splice(0..8, index.to_le_bytes()).for_each(drop);
+            let small = SmallTransaction {
+                id: TransactionId(1, index),
+                page_size: PAGE,
+                pages: vec![StagedPage {
+                    frame: index,
+                    page_no: 2,
+                    image: Bytes::from(page.clone()),
+                }],
+            };
+            let reach = (index > 1).then_some(1);
+            let small = small.encode("a", 2, index, reach, &images).unwrap();
+            for (page_no, image) in small.images {
+                images.put("a", page_no, image);
+            }
+            let record = Record {
+                index,
+                term: 1,
+                kind: EntryKind::Normal.to_byte(),
+                payload: small.encoded.payloads.first().unwrap().clone(),
+            };
+            store.log.append(&[record]).unwrap();
+        }
+        store.redo(3).unwrap();
+        let file = store.file("a").unwrap();
+        let name = PageName {
+            database: "a".to_owned(),
+            page_no: 2,
+        };
+        let rot = || {
+            let on_disk = std::fs::File::options().write(true).open(file.path());
+            on_disk.unwrap().write_all_at(&[8], 5000).unwrap();
+            file.read_page(2).unwrap_err();
+            file.rotten().pop().unwrap()
+        };
+        assert!(repair_from_log(&store, &file, &name, &rot()).unwrap());
+        assert_eq!(file.read_page(2).unwrap().bytes, page);
+
+        // The last entry is all that is left.
+        let last = store.log.entry(3).unwrap();
+        store.log.reset(2, 1).unwrap();
+        store.log.append(&[last]).unwrap();
+        assert!(!repair_from_log(&store, &file, &name, &rot()).unwrap());
+        assert!(file.read_page(2).unwrap_err().is_rot());
     }
 
     proptest! {

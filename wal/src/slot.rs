@@ -368,6 +368,11 @@ mod tests {
         assert!(slots.save(&[0; MAX_PAYLOAD_BYTES + 1]).is_err());
         slots.save(&[7; MAX_PAYLOAD_BYTES]).unwrap();
         assert_eq!(reopen(&backend), [7; MAX_PAYLOAD_BYTES]);
+        // A hint is written over a longer value, in either slot, and leaves what was behind it.
+        for hint in [&b"a hint"[..], b"", b"another"] {
+            slots.save_hint(hint).unwrap();
+            assert_eq!(reopen(&backend), hint);
+        }
 
         let newer = SlotKind { version: 2, ..KIND };
         SlotFile::open(&backend, newer)

@@ -380,9 +380,11 @@ impl Model {
 }
 
 fn open(directory: &Path) -> Store {
-    let mut options = Options::default();
     // Small segments, so that some can be dropped.
-    options.log_bytes = 1;
+    let options = Options {
+        log_bytes: 1,
+        ..Options::default()
+    };
     Store::open(directory, 1, &options).unwrap().0
 }
 

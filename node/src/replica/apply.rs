@@ -275,6 +275,10 @@ impl Replica {
     fn excess_limit(&self) -> Index {
         let log = &self.store.log;
         let (first, mut index) = (log.first_index(), log.last_index());
+        // With the records' headers, so it is never less than what is counted below.
+        if log.bytes_from(first) <= self.log_bytes {
+            return 0;
+        }
         let mut bytes = 0_u64;
         while index >= first {
             // An entry that cannot be looked at is damaged; what is before it is kept for its repair.

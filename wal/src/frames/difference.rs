@@ -55,11 +55,11 @@ impl<'a> Difference<'a> {
         if !is_chain || base == 0 {
             return Err(wrong("its base makes no sense"));
         }
-        let mut runs = Runs {
+        let runs = Runs {
             rest: difference.runs,
             end: 0,
         };
-        while let Some(run) = runs.next() {
+        for run in runs {
             let (at, new) = run.ok_or_else(|| wrong("a run is empty or cut off"))?;
             if at.checked_add(new.len()).is_none_or(|end| end > page_size) {
                 return Err(wrong("a run is outside of the page"));

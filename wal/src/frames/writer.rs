@@ -10,6 +10,8 @@ use super::{
 use crate::error::Error;
 use crate::view::FramePlace;
 
+/// Room for a part of one or two small differences, which most are.
+const SMALL_PART_BYTES: usize = 512;
 /// A difference of less than this part of a page is taken without a look at how small the page could be made by itself.
 const SMALL_DIFFERENCE: usize = 8;
 
@@ -111,7 +113,7 @@ impl PartWriter {
             part: 0,
             leans_at: None,
             frames: 0,
-            buffer: BytesMut::new(),
+            buffer: BytesMut::with_capacity(SMALL_PART_BYTES),
             squeezed: Vec::new(),
             changed: Vec::new(),
         };
