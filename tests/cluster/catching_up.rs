@@ -190,6 +190,42 @@ async fn from_a_snapshot_under_small_changes() {
     }
 }
 
+/// Protects: a new node that dies in the middle of a snapshot that is larger than what may be on its way at once. What it had
+/// is no use to it, and what was on its way is for a process that is gone; it gets all of it once more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn from_a_snapshot_that_is_cut_off() {
+    const FILL: &str = "INSERT INTO t(body) WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 1500) \
+         SELECT randomblob(4000) FROM n";
+    const ENOUGH_BYTES: u64 = 1 << 20;
+    let mut cluster = Cluster::with_options(1, &OPTIONS).await;
+    let client = cluster.client().await;
+    create(&client).await;
+    for _ in 0..8 {
+        client.execute(FILL, params![]).await.unwrap();
+    }
+    let expected = contents(&client).await;
+    eventually("the log lets go of its beginning", async || {
+        all_begin_after(&cluster, 2).await.then_some(())
+    })
+    .await;
+    let servers = cluster.addresses().join(",");
+    cluster.add(2).spawn(&["--join", &servers]);
+    let incoming = cluster.node(2).directory.join("incoming/main.sqlite");
+    let live = cluster.node(2).database("main");
+    eventually("pages arrive", async || {
+        let len = std::fs::metadata(&incoming).map_or(0, |found| found.len());
+        (len >= ENOUGH_BYTES || live.exists()).then_some(())
+    })
+    .await;
+    cluster.node(2).kill();
+    cluster.node(2).start(&[]).await;
+    cluster.caught_up(2).await;
+    assert!(cluster.node(2).log().contains(RECEIVES));
+    found_sound(&mut cluster, 2).await;
+    assert_eq!(contents(&client).await, expected);
+    assert_same_files(&mut cluster).await;
+}
+
 /// Waits until a node has looked at what came with a snapshot.
 async fn found_sound(cluster: &mut Cluster, id: u64) {
     eventually("the databases of a snapshot are looked at", async || {

@@ -20,6 +20,7 @@ use super::shared::{self, Answer};
 use super::staleness::{self, Setting, Staleness};
 use super::statements::Statements;
 use super::text::{Text, has_statement, has_tail};
+use crate::error::Error as NodeError;
 use crate::handle::{Event, Handle};
 use crate::leading::LeaderDatabase;
 
@@ -507,11 +508,22 @@ pub(super) async fn release_answer(
     database: &LeaderDatabase,
     release: Release,
 ) -> Result<(), Failure> {
-    if !database.commits.is_reached(release.number) {
-        // A commit in this term proves the leadership as well.
-        database.commits.wait(release.number).await?;
-    } else if release.confirm {
-        handle.confirm().await?;
+    release_once(database, release, handle.confirm()).await
+}
+
+/// Waits until a quorum has what an outcome depends on, and `confirmed`, which begins only then, where that is wanted.
+///
+/// The commit does not make up for the confirmation, not even where it was waited for. The statement may depend on what
+/// was proposed before it began; a quorum may have had that long ago, and have followed another leader since, if this node
+/// slept meanwhile and finds the acknowledgements only now.
+async fn release_once(
+    database: &LeaderDatabase,
+    release: Release,
+    confirmed: impl Future<Output = Result<(), NodeError>>,
+) -> Result<(), Failure> {
+    database.commits.wait(release.number).await?;
+    if release.confirm {
+        confirmed.await?;
         // This node leads, but perhaps again: then another engine has the database now, and this one may have answered from
         // pages that it remembers. An engine that is open at this moment has been the only one since its statement began.
         if database.sql.is_closed() {
@@ -519,4 +531,95 @@ pub(super) async fn release_answer(
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::io;
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    use ferrolite_consensus::Error as Refusal;
+    use ferrolite_pager::PageFile;
+    use ferrolite_wal::view::{FramePlace, PageSource, WalView};
+
+    use super::*;
+    use crate::leading::Committed;
+
+    struct Nothing;
+
+    impl PageSource for Nothing {
+        fn read_from_log(
+            &self,
+            _page_no: u32,
+            _place: FramePlace,
+            _page: &mut [u8],
+        ) -> io::Result<()> {
+            Err(io::ErrorKind::NotFound.into())
+        }
+
+        fn read_from_file(&self, _page_no: u32, _page: &mut [u8]) -> io::Result<()> {
+            Err(io::ErrorKind::NotFound.into())
+        }
+    }
+
+    fn database(directory: &std::path::Path) -> LeaderDatabase {
+        let path = directory.join("main.sqlite");
+        let file = Arc::new(PageFile::open(&path).unwrap());
+        let view = Arc::new(WalView::new(4096, 1 << 20, Box::new(Nothing)));
+        let sql = ferrolite_sql::Database::open("main", file, view).unwrap();
+        LeaderDatabase::new("main".to_owned(), sql)
+    }
+
+    fn commit(database: &LeaderDatabase, number: u64) {
+        database.committed(number, Committed::default(), number, 1);
+    }
+
+    /// Protects: linearizability. A leader that slept while others went on finds what they said before they did, and with it
+    /// commits what it had proposed; a read that waited for that is not answered before this node is known to lead still.
+    #[test]
+    fn a_commit_that_was_waited_for_does_not_confirm_a_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let database = database(directory.path());
+        let mut context = Context::from_waker(Waker::noop());
+        let read = Release {
+            number: 1,
+            confirm: true,
+        };
+        let refused = async { Err(NodeError::Consensus(Refusal::NotLeader { leader: None })) };
+        let mut answer = pin!(release_once(&database, read, refused));
+        assert!(answer.as_mut().poll(&mut context).is_pending());
+        commit(&database, 1);
+        let Poll::Ready(Err(failure)) = answer.as_mut().poll(&mut context) else {
+            panic!("the read was answered, though this node does not lead");
+        };
+        assert_eq!(failure.code, ErrorCode::IOERR_NOT_LEADER);
+    }
+
+    /// A write is its own proof: what it submitted was acknowledged after it was sent. And a node that leads again has
+    /// another engine by then.
+    #[test]
+    fn what_is_confirmed_and_by_what() {
+        let directory = tempfile::tempdir().unwrap();
+        let database = database(directory.path());
+        let mut context = Context::from_waker(Waker::noop());
+        let mut outcome = |release, confirmed: Result<(), NodeError>| {
+            let released = release_once(&database, release, std::future::ready(confirmed));
+            pin!(released)
+                .poll(&mut context)
+                .map_err(|failure| failure.code)
+        };
+        let of = |confirm| Release { number: 1, confirm };
+        assert_eq!(outcome(of(true), Ok(())), Poll::Pending);
+        commit(&database, 1);
+        assert_eq!(
+            outcome(of(false), Err(NodeError::Stopped)),
+            Poll::Ready(Ok(()))
+        );
+        assert_eq!(outcome(of(true), Ok(())), Poll::Ready(Ok(())));
+        database.sql.close();
+        let refused = Poll::Ready(Err(ErrorCode::IOERR_NOT_LEADER));
+        assert_eq!(outcome(of(true), Ok(())), refused);
+    }
 }
