@@ -93,6 +93,25 @@ const FIXED_PRAGMAS: &[(&str, &str)] = &[
     ),
 ];
 
+/// Functions of the engine that read numbers in their bytes as the machine's own, whichever way round that is.
+const VECTOR_FUNCTIONS: &[&str] = &[
+    "vector",
+    "vector32",
+    "vector32_sparse",
+    "vector64",
+    "vector8",
+    "vector1bit",
+    "vector_extract",
+    "vector_distance_cos",
+    "vector_distance_l2",
+    "vector_distance_jaccard",
+    "vector_distance_dot",
+    "vector_concat",
+    "vector_slice",
+];
+/// So they are wrong on a big-endian machine, and a vector that one kind of machine stored is another on the other.
+const VECTORS_ARE_WRONG: bool = cfg!(target_endian = "big");
+
 /// How deep the parts of a statement may be nested: SQLite's own limit for expressions.
 const MAX_DEPTH: usize = 1000;
 /// How deep brackets may be nested: each may hold a query, which costs the engine far more of its stack.
@@ -117,6 +136,12 @@ pub(crate) fn inspect(sql: &str) -> Result<Inspected, Error> {
     if nesting.compound > MAX_COMPOUND {
         return refuse("too many terms in compound SELECT".to_owned());
     }
+    if VECTORS_ARE_WRONG && nesting.vectors {
+        return Err(Error::Refused(
+            "a vector function is not allowed: the engine computes them wrongly on big-endian machines, as this node's is"
+                .to_owned(),
+        ));
+    }
     Ok(Inspected {
         kind: inspect_words(sql)?,
         marks: nesting.marks,
@@ -133,6 +158,8 @@ struct Nesting {
     levels: usize,
     brackets: usize,
     compound: usize,
+    /// A vector function is called.
+    vectors: bool,
     marks: Marks,
 }
 
@@ -181,9 +208,14 @@ impl Nesting {
         // Levels in the present list element of each open bracket.
         let mut open = vec![0_usize];
         let (mut levels, mut compound) = (0_usize, 0_usize);
+        let mut may_be_vector = false;
         while let Some(word) = words.next() {
             // A quoted name may be that of a function or a schema.
             self.marks.note(word);
+            self.vectors |= may_be_vector && word == "(";
+            may_be_vector = VECTOR_FUNCTIONS
+                .iter()
+                .any(|function| word.eq_ignore_ascii_case(function));
             if words.quoted {
                 continue;
             }
@@ -586,5 +618,25 @@ mod tests {
         assert!(marks("INSERT OR ROLLBACK INTO t VALUES (1)").rollback);
         assert!(marks("INSERT INTO temp.t VALUES (1)").temporary);
         assert!(marks("CREATE TEMPORARY TABLE t(a)").temporary);
+    }
+
+    /// Protects: on a big-endian machine no wrong vector is computed or stored; elsewhere, and where a name only looks like
+    /// a vector function, nothing is refused.
+    #[test]
+    fn vector_functions() {
+        for sql in [
+            "SELECT vector_distance_l2(a, b) FROM t",
+            "INSERT INTO t VALUES (VECTOR32 /* */ ('[1, 2]'))",
+            "CREATE TRIGGER x AFTER INSERT ON t BEGIN SELECT 1; SELECT \"vector\"('[1]'); END",
+        ] {
+            assert!(Nesting::of(sql).vectors, "{sql}");
+            assert_eq!(inspect(sql).is_err(), VECTORS_ARE_WRONG, "{sql}");
+        }
+        for sql in [
+            "SELECT vector FROM t WHERE (vector, 1) = (2, 3)",
+            "SELECT my_vector(1)",
+        ] {
+            assert!(!Nesting::of(sql).vectors, "{sql}");
+        }
     }
 }
