@@ -25,7 +25,12 @@ struct Log(Arc<Mutex<HashMap<(u64, u32), Bytes>>>);
 struct Source(Log, Arc<PageFile>);
 
 impl PageSource for Source {
-    fn read_from_log(&self, _page_no: u32, place: FramePlace, page: &mut [u8]) -> std::io::Result<()> {
+    fn read_from_log(
+        &self,
+        _page_no: u32,
+        place: FramePlace,
+        page: &mut [u8],
+    ) -> std::io::Result<()> {
         page.copy_from_slice(&self.0.0.lock().unwrap()[&(place.index, place.offset)]);
         Ok(())
     }

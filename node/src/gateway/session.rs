@@ -239,7 +239,7 @@ impl OpenDatabase {
     }
 
     /// Takes the statement out, and prepares it if it is not known.
-    fn statement(&mut self, text: &Text) -> Result<Result<Kept, Error>, Failure> {
+    fn statement(&mut self, text: &Text) -> Result<Result<Box<Kept>, Error>, Failure> {
         if let Some(kept) = self.statements.take(text)? {
             return Ok(Ok(kept));
         }

@@ -42,13 +42,13 @@ pub(super) struct Kept {
 
 impl Kept {
     /// The statement that `sql` begins with.
-    pub(super) fn new(statement: Statement, sql: &str) -> Self {
-        Self {
+    pub(super) fn new(statement: Statement, sql: &str) -> Box<Self> {
+        Box::new(Self {
             sql: Arc::from(sql.get(..statement.tail()).unwrap_or(sql)),
             statement,
             shape: None,
             toll: Toll::Unknown,
-        }
+        })
     }
 
     /// The columns of its result, as they are since its last run began.
@@ -66,7 +66,7 @@ enum Slot {
     Free,
     /// It is being run.
     Taken,
-    Kept(Kept),
+    Kept(Box<Kept>),
     /// A statement about the connection, which the engine does not know.
     Setting(Setting),
     /// It could not be prepared any more when the database was opened anew.
@@ -78,7 +78,7 @@ enum Slot {
 pub(super) struct Statements {
     prepared: Vec<Slot>,
     /// The one that was used last is the last.
-    texts: VecDeque<(Arc<str>, Kept)>,
+    texts: VecDeque<(Arc<str>, Box<Kept>)>,
 }
 
 impl Statements {
@@ -164,13 +164,13 @@ impl Statements {
             },
             Text::Sql { sql, at } => {
                 let place = self.place_of(sql.get(*at..)?)?;
-                self.texts.get(place).map(|(_, kept)| kept)
+                self.texts.get(place).map(|(_, kept)| &**kept)
             }
         }
     }
 
     /// Takes a statement out to run it. Nothing comes of a text that is not known.
-    pub(super) fn take(&mut self, text: &Text) -> Result<Option<Kept>, Failure> {
+    pub(super) fn take(&mut self, text: &Text) -> Result<Option<Box<Kept>>, Failure> {
         match text {
             Text::Prepared(number) => {
                 let slot = self.slot(*number).ok_or_else(unknown)?;
@@ -195,7 +195,7 @@ impl Statements {
     }
 
     /// Puts back what was taken out, or keeps what was prepared from this text.
-    pub(super) fn put_back(&mut self, text: &Text, kept: Kept) {
+    pub(super) fn put_back(&mut self, text: &Text, kept: Box<Kept>) {
         match text {
             Text::Prepared(number) => {
                 if let Some(slot) = self.slot(*number) {
