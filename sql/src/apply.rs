@@ -21,7 +21,7 @@ const ATTEMPTS: u32 = 100;
 /// Where in page 1 the number is that changes with the schema: <https://www.sqlite.org/fileformat2.html#schema_cookie>.
 pub const SCHEMA_COOKIE: std::ops::Range<usize> = 40..44;
 
-/// Puts transactions into a database; see the [module](self).
+/// Puts transactions into a database; see the [crate](crate).
 pub struct Applier {
     database: Arc<Database>,
     connection: Arc<Connection>,

@@ -106,7 +106,8 @@ fn records() -> Vec<Record> {
     let mut whole = PartWriter::new("app", PAGE, TransactionId(2, 7)).unwrap();
     let (placed, _) = whole.push(3, &before).unwrap();
     whole.push(9, &noise(2)).unwrap();
-    let mut change = PartWriter::new("app", PAGE, TransactionId(2, 8)).unwrap();
+    let change = PartWriter::new("app", PAGE, TransactionId(2, 8)).unwrap();
+    let mut change = change.leaning(3);
     let base = Base {
         place: place(2, placed),
         depth: 0,
