@@ -114,6 +114,15 @@ impl Raft {
         }
     }
 
+    /// A moment, in milliseconds on this node's clock, at which this node certainly led: the start of the latest round that a
+    /// quorum has answered. What was committed by then is not behind [`commit`](Raft::commit). `None` on a node that does not
+    /// lead, and on one that has not committed in its term yet.
+    #[must_use]
+    pub fn confirmed_at(&self) -> Option<u64> {
+        let knows_all = self.state == State::Leader && self.has_committed_in_term();
+        self.reads.confirmed_at.filter(|_| knows_all)
+    }
+
     fn confirm_read(&mut self, token: u64, index: Index) {
         self.metrics.reads_confirmed = self.metrics.reads_confirmed.saturating_add(1);
         self.actions.push(Action::ReadReady { token, index });

@@ -249,21 +249,23 @@ pub(crate) fn checkpoint(
     let newest = plan.iter().map(|(_, committed)| committed.index).max();
     store.mark.begin(newest.unwrap_or(0).max(applied))?;
     for (database, committed) in plan {
-        match database.checkpoint(committed.frame) {
-            Ok(Some(needed)) => {
-                done = done.min(needed.saturating_sub(1));
-                let kept_bytes = store.log.bytes_from(needed);
-                if kept_bytes > store.reader_log_bytes {
-                    tracing::warn!(database = %database.name, kept_bytes, "readers keep too much of the log; their snapshots are given up");
-                    database.give_up_snapshots();
-                }
-            }
-            Ok(None) => {}
-            // It was closed under our hands, or someone was in the way: its pages stay in the log for now.
-            Err(error) if error.is_closed() || error.is_busy() => return Ok(store.mark.done()),
+        let (needed, was_busy) = match database.checkpoint(committed.frame) {
+            Ok(needed) => (needed, false),
+            // A reader of the file as it was before its log view had anything is in the way: the pages stay in the log.
+            Err(error) if error.is_busy() => (database.needed_from(), true),
+            // It was closed under our hands: its pages stay in the log for now.
+            Err(error) if error.is_closed() => return Ok(store.mark.done()),
             Err(error) => return Err(error.into()),
+        };
+        if let Some(needed) = needed {
+            done = done.min(needed.saturating_sub(1));
+            let kept_bytes = store.log.bytes_from(needed);
+            if kept_bytes > store.reader_log_bytes {
+                tracing::warn!(database = %database.name, kept_bytes, "readers keep too much of the log; their snapshots are given up");
+                database.give_up_snapshots();
+            }
         }
-        if database.sql.view().frame_count() > MANY_FRAMES {
+        if !was_busy && database.sql.view().frame_count() > MANY_FRAMES {
             start_over(store, database)?;
         }
     }

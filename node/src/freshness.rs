@@ -6,6 +6,8 @@
 //! least as new as the moment in which it asked. How long question and answer took, and whether they were overtaken, does not
 //! matter, and clocks that differ or are set do not either: two readings of one monotonic clock are compared.
 //!
+//! A leader knows without asking: from each round of heartbeats that a quorum has answered.
+//!
 //! Nobody is asked unless a reader wants to know. A reader that finds the last answer too old for it asks, and those that come
 //! meanwhile share the answer; one that finds it only half as old as it may be asks as well, but does not wait. So as long as
 //! there are readers, and the leader answers, they do not wait for anything.
@@ -99,6 +101,16 @@ struct State {
     able: HashSet<NodeId>,
 }
 
+impl State {
+    fn note(&mut self, at: Instant, commit: Index) {
+        if self.known.len() >= REMEMBERED {
+            self.known.pop_front();
+        }
+        let place = self.known.partition_point(|(known, _)| *known <= at);
+        self.known.insert(place, (at, commit));
+    }
+}
+
 /// What to do for a reader that needs to know more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Question {
@@ -190,13 +202,14 @@ impl Freshness {
             tracing::debug!(number, "an answer to what nobody has asked, or not lately");
             return;
         };
-        if state.known.len() >= REMEMBERED {
-            state.known.pop_front();
-        }
-        let place = state.known.partition_point(|(known, _)| *known <= at);
-        state.known.insert(place, (at, commit));
+        state.note(at, commit);
         drop(state);
         self.answers.send_modify(|count| *count += 1);
+    }
+
+    /// It is known without a question: nothing behind `commit` was committed at the moment `at`.
+    pub(crate) fn note(&self, at: Instant, commit: Index) {
+        self.state().note(at, commit);
     }
 
     /// Sees each further answer.

@@ -268,6 +268,12 @@ impl LeaderDatabase {
         Ok(pending.front().map(|pending| pending.first_index))
     }
 
+    /// The first log index that is needed because its pages are not all in the database file, as of the last checkpoint.
+    pub(crate) fn needed_from(&self) -> Option<u64> {
+        let pending = &self.unwritten().pending;
+        pending.front().map(|pending| pending.first_index)
+    }
+
     /// Starts the log view over, if nobody reads from it. The caller has the writer's turn, and
     /// [everything is settled](Self::is_settled).
     pub(crate) fn start_over(

@@ -12,7 +12,7 @@
 //! from those of the other voters within an election timeout: [`drift and jumps`](crate::Options::read_lease).
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// See the [module](self).
 #[derive(Debug)]
@@ -33,6 +33,11 @@ impl Lease {
     /// The replica's time: milliseconds since the node was started, rounded down.
     pub(crate) fn now_ms(&self) -> u64 {
         u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// A time of the replica's as one that can be compared with others.
+    pub(crate) fn instant(&self, ms: u64) -> Instant {
+        self.start + Duration::from_millis(ms)
     }
 
     /// The replica says until when nobody else can have been elected; 0 takes the lease back.

@@ -168,6 +168,8 @@ pub(crate) struct Replica {
     questions: HashMap<u64, (NodeId, u64)>,
     /// What clients may have read here while this node led.
     read_through: Index,
+    /// When it was last certain that this node leads.
+    confirmed_at: Option<u64>,
 
     open: OpenTransactions,
     /// How far back the pages of the next transaction may be said against earlier images.
@@ -247,6 +249,7 @@ impl Replica {
             freshness_messages: Vec::new(),
             questions: HashMap::new(),
             read_through: 0,
+            confirmed_at: None,
             open: OpenTransactions::default(),
             reach: Reach::new(options.log_bytes),
             checkpointing: false,

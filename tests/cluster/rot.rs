@@ -38,7 +38,7 @@ fn rot(path: &Path, page_no: u64) {
     file.write_all_at(&[byte[0] ^ 4], at).unwrap();
 }
 
-async fn verify(directory: &Path) -> (Option<i32>, String) {
+pub async fn verify(directory: &Path) -> (Option<i32>, String) {
     let mut command = program();
     command.arg("verify").arg(directory);
     let output = finished(&mut command).await;

@@ -188,6 +188,12 @@ fn client_advice(error: &ferrolite_client::Error) -> Option<&'static str> {
         _ if error.is_outcome_unknown() => {
             Some("look whether the change is there before making it again")
         }
+        E::NoServer { .. } => Some(
+            "check that the addresses in --servers (or FERROLITE_SERVERS) are those of running nodes",
+        ),
+        _ if error.is_too_stale() => {
+            Some("try again, or allow more milliseconds with --stale or .stale")
+        }
         _ if error.is_busy() => {
             Some("another connection is writing; try again, or raise the busy timeout")
         }

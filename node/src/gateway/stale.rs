@@ -271,7 +271,12 @@ impl Seat {
             return Ok(true);
         }
         let database = Arc::clone(&open.database);
+        let since = self.since(bound, attempt);
         let Some(mut progress) = progress else {
+            // It has everything that is committed.
+            if handle.freshness.as_of(u64::MAX) >= Some(since) {
+                return Ok(!database.sql.is_closed());
+            }
             let deadline = tokio::time::Instant::from_std(attempt.deadline);
             return match tokio::time::timeout_at(deadline, handle.confirm()).await {
                 // It leads, but perhaps again, and with another engine.
@@ -285,7 +290,6 @@ impl Seat {
             };
         };
         let mut answers = handle.freshness.answers();
-        let since = self.since(bound, attempt);
         let mut asked_again = Instant::now();
         loop {
             let as_of = handle.freshness.as_of(*progress.borrow_and_update());

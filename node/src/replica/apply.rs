@@ -28,6 +28,7 @@ impl Replica {
             let actions = self.raft.take_actions();
             // Before any message leaves that may end it.
             self.lease.set_until(self.raft.lease_until());
+            self.note_freshness();
             if actions.is_empty() {
                 break;
             }

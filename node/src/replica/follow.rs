@@ -64,6 +64,16 @@ impl Replica {
         }
     }
 
+    /// What a leader knows it need not ask anybody; nor need it when it leads no more.
+    pub(super) fn note_freshness(&mut self) {
+        let confirmed = self.raft.confirmed_at();
+        if let Some(at) = confirmed.filter(|_| confirmed != self.confirmed_at) {
+            let at = self.lease.instant(at);
+            self.freshness.note(at, self.raft.commit());
+        }
+        self.confirmed_at = confirmed;
+    }
+
     /// A reader wants to know how far the cluster is.
     pub(super) fn ask_freshness(&mut self, number: u64) {
         let leader = self.leader.filter(|leader| *leader != self.id);

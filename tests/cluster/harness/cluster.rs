@@ -24,6 +24,8 @@ pub struct Status {
     pub last: u64,
     pub committed: u64,
     pub applied: u64,
+    /// Databases that are open for stale reads.
+    pub open: Vec<String>,
 }
 
 /// A cluster of processes. They are killed when it is dropped, and their files removed.
@@ -144,6 +146,7 @@ impl Cluster {
             last: number(&json["log"]["last"]),
             committed: number(&json["log"]["committed"]),
             applied: number(&json["log"]["applied"]),
+            open: serde_json::from_value(json["stale"]["open"].clone()).unwrap(),
         })
     }
 

@@ -251,6 +251,7 @@ impl Names {
             }
             Some(".mode") => dot::mode_names().into_iter().map(str::to_owned).collect(),
             Some(".headers" | ".timer") => vec!["on".to_owned(), "off".to_owned()],
+            Some(".stale") => vec!["off".to_owned(), "unlimited".to_owned()],
             Some(".use" | ".open") => self.databases.clone(),
             Some(".help") => dot::names().collect(),
             Some(".import") if earlier.any(|word| !word.starts_with('-')) => {

@@ -3,6 +3,9 @@
 //! A line is split into words at blanks; `'…'` and `"…"` keep blanks in a word. The first word names the
 //! command and may be shortened as long as only one command begins so, as in sqlite3.
 
+use ferrolite_client::Staleness;
+
+use super::staleness;
 use crate::render::Mode;
 
 /// A parsed dot command.
@@ -38,6 +41,8 @@ pub enum DotCommand {
     Schema(Option<String>),
     /// `.show`: the settings.
     Show,
+    /// `.stale [MS|off]`; nothing means to say what it is.
+    Stale(Option<Option<Staleness>>),
     /// `.tables [PATTERN]`
     Tables(Option<String>),
     /// `.timer on|off`
@@ -148,6 +153,13 @@ const ENTRIES: &[Entry] = &[
         "TABLE may be a LIKE pattern: .schema 'order%'",
     ),
     entry("show", "", "Show the settings and the connection", ""),
+    entry(
+        "stale",
+        "[MS|off]",
+        "Read from any node what may be MS milliseconds old",
+        "Such reads need no leader. MS may be unlimited; off reads from the leader again, and so\n\
+         do writes. A node whose state is older than MS waits until it is not, or says so.",
+    ),
     entry(
         "tables",
         "[PATTERN]",
@@ -279,6 +291,10 @@ pub fn parse(line: &str) -> Result<DotCommand, String> {
         "read" => required().map(DotCommand::Read),
         "schema" => optional().map(DotCommand::Schema),
         "show" => none(DotCommand::Show),
+        "stale" => {
+            let staleness = optional()?.map(|text| staleness::parse(&text));
+            staleness.transpose().map(DotCommand::Stale)
+        }
         "tables" => optional().map(DotCommand::Tables),
         "timer" => switch().map(DotCommand::Timer),
         "open" | "use" => required().map(DotCommand::Use),
@@ -396,7 +412,15 @@ mod tests {
             Ok(DotCommand::Read("a b.sql".into()))
         );
         assert_eq!(parse(".timer on"), Ok(DotCommand::Timer(true)));
-        assert!(parse(".s").unwrap_err().contains(".schema, .show"));
+        assert!(parse(".s").unwrap_err().contains(".schema, .show, .stale"));
+        assert_eq!(parse(".stale"), Ok(DotCommand::Stale(None)));
+        assert_eq!(parse(".stale off"), Ok(DotCommand::Stale(Some(None))));
+        let unlimited = Some(Staleness::Unlimited);
+        assert_eq!(
+            parse(".stale unlimited"),
+            Ok(DotCommand::Stale(Some(unlimited)))
+        );
+        assert!(parse(".stale soon").unwrap_err().contains("milliseconds"));
         assert!(
             parse(".frob")
                 .unwrap_err()

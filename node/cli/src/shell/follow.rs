@@ -1,4 +1,4 @@
-//! A session that follows the leader.
+//! A session that follows the leader, or stays with any server that can be read from.
 //!
 //! A [`Session`] of the client stays with one server and ends with its connection, since whatever SQLite
 //! ties to a connection ends with it too. A shell is to live on: it looks for the leader again, says so,
@@ -14,10 +14,13 @@
 //!
 //! A connection that died while nobody used it is found out by a small read before the statement is sent,
 //! so that it costs a repetition and not a write whose outcome is unknown.
+//!
+//! Where reads may be stale, the session is with any server. That one says of a write that it does not lead, which is then
+//! the answer.
 
 use std::time::Duration;
 
-use ferrolite_client::{Builder, Client, ExecResult, Session};
+use ferrolite_client::{Builder, Client, ExecResult, Session, StaleClient, Staleness};
 use ferrolite_wire::{ErrorCode, Value};
 use tokio::time::Instant;
 
@@ -69,14 +72,30 @@ pub enum Done {
     Changed(ExecResult),
 }
 
+/// What a shell is to talk to.
+#[derive(Debug, Clone)]
+pub struct Target {
+    /// Addresses of nodes, `HOST:PORT`.
+    pub servers: Vec<String>,
+    /// The database.
+    pub database: String,
+    /// How stale reads may be, if they may.
+    pub staleness: Option<Staleness>,
+}
+
+/// Where sessions come from.
+enum Source {
+    Leader(Client),
+    Any(StaleClient),
+}
+
 /// A session with the leader, wherever it goes. See the module's introduction.
 pub struct Following {
-    servers: Vec<String>,
-    client: Client,
+    target: Target,
+    source: Source,
     session: Option<Session>,
-    database: String,
-    /// The leader that was last talked to.
-    leader: Option<String>,
+    /// The server that was last talked to.
+    server: Option<String>,
     in_transaction: bool,
     last_used: Instant,
     /// Told to the user when the leader changes.
@@ -84,18 +103,23 @@ pub struct Following {
 }
 
 impl Following {
-    /// Finds the leader and opens the database on it.
+    /// Finds the leader, or another server if reads may be stale, and opens the database on it.
     ///
     /// # Errors
-    /// When no leader is found, or it refuses the database.
-    pub async fn connect(servers: &[String], database: &str, notify: fn(&str)) -> Result<Self> {
-        let client = connect(servers, database).await?;
+    /// When there is none, or it refuses the database.
+    pub async fn connect(target: Target, notify: fn(&str)) -> Result<Self> {
+        let source = match target.staleness {
+            None => Source::Leader(connect(&target).await?),
+            Some(staleness) => {
+                let reader = builder(&target).connect_stale(staleness).await;
+                Source::Any(reader.map_err(Error::client("cannot connect"))?)
+            }
+        };
         let mut following = Self {
-            servers: servers.to_vec(),
-            client,
+            target,
+            source,
             session: None,
-            database: database.to_owned(),
-            leader: None,
+            server: None,
             in_transaction: false,
             last_used: Instant::now(),
             notify,
@@ -104,19 +128,38 @@ impl Following {
         Ok(following)
     }
 
-    /// The client, for requests that need no database.
-    pub fn client(&self) -> &Client {
-        &self.client
+    /// The client, for requests that need no database, if there is one.
+    pub fn known_client(&self) -> Option<&Client> {
+        match &self.source {
+            Source::Leader(client) => Some(client),
+            Source::Any(_) => None,
+        }
+    }
+
+    /// A client for requests that need no database, and a leader.
+    ///
+    /// # Errors
+    /// When no leader is found.
+    pub async fn client(&self) -> Result<Client> {
+        match self.known_client() {
+            Some(client) => Ok(client.clone()),
+            None => connect(&self.target).await,
+        }
     }
 
     /// The database's name.
     pub fn database(&self) -> &str {
-        &self.database
+        &self.target.database
     }
 
-    /// The address of the leader that was last talked to.
-    pub fn leader(&self) -> &str {
-        self.leader.as_deref().unwrap_or("")
+    /// How stale reads may be, if they may.
+    pub fn staleness(&self) -> Option<Staleness> {
+        self.target.staleness
+    }
+
+    /// The address of the server that was last talked to.
+    pub fn server(&self) -> &str {
+        self.server.as_deref().unwrap_or("")
     }
 
     /// Whether a transaction was begun and not ended.
@@ -127,9 +170,30 @@ impl Following {
     /// Goes to another database.
     ///
     /// # Errors
-    /// When no leader is found, or it refuses the database; the old one then stays in use.
+    /// When no server is found, or it refuses the database; the old one then stays in use.
     pub async fn use_database(&mut self, database: &str) -> Result<()> {
-        let other = Self::connect(&self.servers, database, self.notify).await?;
+        let database = database.to_owned();
+        self.go_to(Target {
+            database,
+            ..self.target.clone()
+        })
+        .await
+    }
+
+    /// Sets how stale reads may be.
+    ///
+    /// # Errors
+    /// When no server is found; then nothing changes.
+    pub async fn set_staleness(&mut self, staleness: Option<Staleness>) -> Result<()> {
+        self.go_to(Target {
+            staleness,
+            ..self.target.clone()
+        })
+        .await
+    }
+
+    async fn go_to(&mut self, target: Target) -> Result<()> {
+        let other = Self::connect(target, self.notify).await?;
         *self = other;
         Ok(())
     }
@@ -137,23 +201,30 @@ impl Following {
     /// A session that works, as far as is known.
     ///
     /// # Errors
-    /// When no leader is found.
+    /// When no leader is found, or no server at all.
     pub async fn session(&mut self) -> Result<&mut Session> {
         self.drop_dead_session().await;
         let session = match self.session.take() {
             Some(session) => session,
             None => {
-                let opened = self.client.session().await;
-                let session = opened.map_err(Error::client("cannot reach the cluster's leader"))?;
+                let (session, moved) = match &self.source {
+                    Source::Leader(client) => {
+                        let opened = client.session().await;
+                        let unable = Error::client("cannot reach the cluster's leader");
+                        (opened.map_err(unable)?, "the leader changed: now")
+                    }
+                    Source::Any(reader) => {
+                        let opened = reader.session().await;
+                        let unable = Error::client("cannot read from the cluster");
+                        (opened.map_err(unable)?, "reading from another node: now")
+                    }
+                };
                 let address = session.address().to_owned();
-                if self
-                    .leader
-                    .as_ref()
-                    .is_some_and(|before| *before != address)
-                {
-                    (self.notify)(&format!("the leader changed: now {address}"));
+                let mut before = self.server.iter();
+                if before.any(|before| *before != address) {
+                    (self.notify)(&format!("{moved} {address}"));
                 }
-                self.leader = Some(address);
+                self.server = Some(address);
                 session
             }
         };
@@ -249,7 +320,10 @@ impl Following {
     /// Notes an error that came from a session used directly: one of a server that leads no more is of no
     /// further use.
     pub fn note(&mut self, error: &ferrolite_client::Error) {
-        if leader_lost(error) {
+        if matches!(self.source, Source::Any(_)) {
+            // Its transaction, which could only read, is gone.
+            self.in_transaction &= error.server_code() != Some(ErrorCode::BUSY_SNAPSHOT);
+        } else if leader_lost(error) {
             self.session = None;
         }
     }
@@ -266,7 +340,7 @@ impl Following {
         self.in_transaction = false;
         Error::Input {
             message:
-                "the connection to the leader was lost, and the open transaction was rolled back"
+                "the connection to the server was lost, and the open transaction was rolled back"
                     .to_owned(),
             advice: Some("run the transaction again from its BEGIN".to_owned()),
         }
@@ -274,16 +348,17 @@ impl Following {
 }
 
 /// A client as the shell wants it.
-async fn connect(servers: &[String], database: &str) -> Result<Client> {
-    let builder = Builder::default()
-        .servers(servers.iter().cloned())
-        .database(database)
+async fn connect(target: &Target) -> Result<Client> {
+    let connected = builder(target).connect().await;
+    connected.map_err(Error::client("cannot connect"))
+}
+
+fn builder(target: &Target) -> Builder {
+    Builder::default()
+        .servers(target.servers.iter().cloned())
+        .database(&target.database)
         .answer_timeout(ANSWER_TIMEOUT)
-        .retry_deadline(FAILOVER_TIMEOUT);
-    builder
-        .connect()
-        .await
-        .map_err(Error::client("cannot connect"))
+        .retry_deadline(FAILOVER_TIMEOUT)
 }
 
 fn leader_lost(error: &ferrolite_client::Error) -> bool {

@@ -3,7 +3,7 @@
 //! With a terminal on standard input it is a prompt with line editing, history and completion; without
 //! one it runs a script and stops at the first error. Both go the same way: text comes in by lines
 //! ([`lines`], [`editor`]), is cut into statements and dot commands ([`runner`]), a statement goes to
-//! whichever node leads ([`follow`]), and the rows are written while they arrive
+//! whichever node leads ([`follow`]), or if it may be [stale](staleness), to any, and the rows are written while they arrive
 //! ([`render`](crate::render)).
 //!
 //! What it promises: a result never has to fit into memory; Ctrl-C always gives the prompt back; a
@@ -23,10 +23,12 @@ pub mod import;
 pub mod lines;
 pub mod output;
 pub mod runner;
+pub mod staleness;
 
 use std::io::IsTerminal;
 
 use clap::Args;
+use ferrolite_client::Staleness;
 
 use crate::error::Result;
 use crate::render::Mode;
@@ -46,6 +48,7 @@ Examples:
   ferrolite shell orders --mode json 'SELECT * FROM customer LIMIT 10' > customers.json
   ferrolite shell orders < schema.sql
   ferrolite shell orders .dump > orders.sql
+  ferrolite shell orders --stale=500 'SELECT count(*) FROM customer'
 
 In the shell, .help lists its own commands; everything else is SQL and ends with a semicolon.
 The exit status is 0, 1 after a failed statement, or 130 after Ctrl-C.")]
@@ -74,6 +77,10 @@ pub struct ShellArgs {
     /// Show how long each statement takes
     #[arg(long)]
     pub timer: bool,
+    /// Read from any node, also without a leader, what may be so many milliseconds old [without MS: as old as the node's
+    /// state is]
+    #[arg(long, value_name = "MS", num_args = 0..=1, require_equals = true, default_missing_value = "unlimited", value_parser = parse_staleness)]
+    pub stale: Option<Staleness>,
     /// Go on with a script after a failed statement; the exit status is 1 all the same
     #[arg(long)]
     pub continue_on_error: bool,
@@ -89,6 +96,10 @@ fn parse_database(name: &str) -> Result<String, String> {
         )),
         false => Ok(name.to_owned()),
     }
+}
+
+fn parse_staleness(text: &str) -> Result<Staleness, String> {
+    staleness::parse(text)?.ok_or_else(|| "leave --stale out instead".to_owned())
 }
 
 /// Where a shell's input comes from.
@@ -124,6 +135,8 @@ pub struct ShellOptions {
     pub timer: bool,
     /// Whether a script goes on after an error.
     pub continue_on_error: bool,
+    /// How stale reads may be, if they may.
+    pub staleness: Option<Staleness>,
 }
 
 impl ShellOptions {
@@ -139,6 +152,7 @@ impl ShellOptions {
             null_value: String::new(),
             timer: false,
             continue_on_error: false,
+            staleness: None,
         }
     }
 }
@@ -153,6 +167,7 @@ impl From<ShellArgs> for ShellOptions {
             null_value: args.null_value,
             timer: args.timer,
             continue_on_error: args.continue_on_error,
+            staleness: args.stale,
             ..Self::new(args.servers.addresses)
         }
     }

@@ -8,10 +8,10 @@ use ferrolite_wire::Value;
 use super::catalog;
 use super::dot::{self, DotCommand};
 use super::editor::{Editor, Typed};
-use super::follow::{Done, Following, RowSink};
+use super::follow::{Done, Following, RowSink, Target};
 use super::lines::Lines;
 use super::output::Output;
-use super::{ShellOptions, dump, import};
+use super::{ShellOptions, dump, import, staleness};
 use crate::error::{Error, Result};
 use crate::interrupt::Interrupts;
 use crate::render::{Format, Mode, Renderer};
@@ -80,14 +80,19 @@ impl ToOutput<'_> {
 }
 
 impl Shell {
-    /// Connects to the leader.
+    /// Connects to the leader, or to any server if reads may be stale.
     ///
     /// # Errors
     /// When there is none.
     pub async fn connect(options: &ShellOptions, is_interactive: bool) -> Result<Self> {
         let mut interrupts = Interrupts::listen();
         let notify = |text: &str| eprintln!("-- {text}");
-        let connecting = Following::connect(&options.servers, &options.database, notify);
+        let target = Target {
+            servers: options.servers.clone(),
+            database: options.database.clone(),
+            staleness: options.staleness,
+        };
+        let connecting = Following::connect(target, notify);
         let following = interrupts.or_interrupt(connecting).await?;
         let output = Output::standard();
         let default_mode = if output.is_terminal() {
@@ -119,10 +124,14 @@ impl Shell {
         if let Some(warning) = warning {
             eprintln!("-- {warning}");
         }
+        let from = match self.following.staleness() {
+            None => "leader",
+            Some(_) => "stale reads from",
+        };
         self.output.print(&format!(
-            "Ferrolite shell. Database {}, leader {}. Type .help for help.\n",
+            "Ferrolite shell. Database {}, {from} {}. Type .help for help.\n",
             self.following.database(),
-            self.following.leader()
+            self.following.server()
         ))?;
         self.output.flush()?;
         let mut names_are_stale = true;
@@ -134,7 +143,9 @@ impl Shell {
                     .await;
                 // Without the names only completion knows less; whatever is wrong shows with the next statement.
                 editor.set_tables(fetched.unwrap_or_default());
-                editor.fetch_databases(self.following.client());
+                if let Some(client) = self.following.known_client() {
+                    editor.fetch_databases(client);
+                }
             }
             let mark = if self.following.in_transaction() {
                 "*"
@@ -378,6 +389,16 @@ impl Shell {
                 }
                 self.following.use_database(&database).await?;
             }
+            DotCommand::Stale(None) => {
+                let shown = staleness::show(self.following.staleness());
+                self.output.print(&format!("{shown}\n"))?;
+            }
+            DotCommand::Stale(Some(staleness)) => {
+                if self.following.in_transaction() {
+                    return Err(transaction_is_open());
+                }
+                self.following.set_staleness(staleness).await?;
+            }
             DotCommand::Tables(pattern) => {
                 let names = catalog::tables(&mut self.following, pattern.as_deref()).await?;
                 self.output
@@ -393,15 +414,15 @@ impl Shell {
                 self.output.print(&schema)?;
             }
             DotCommand::Databases => {
-                let report = catalog::databases(self.following.client()).await?;
+                let report = catalog::databases(&self.following.client().await?).await?;
                 self.print_report(&report)?;
             }
             DotCommand::Cluster => {
-                let report = crate::cluster::nodes_report(self.following.client()).await?;
+                let report = crate::cluster::nodes_report(&self.following.client().await?).await?;
                 self.print_report(&report)?;
             }
             DotCommand::Leader => {
-                let leader = crate::cluster::leader(self.following.client()).await?;
+                let leader = crate::cluster::leader(&self.following.client().await?).await?;
                 self.output
                     .print(&format!("{} (id {})\n", leader.address, leader.id))?;
             }
@@ -452,10 +473,17 @@ impl Shell {
     fn show(&mut self) -> Result<()> {
         let on_off = |on: bool| if on { "on" } else { "off" };
         let format = self.format();
+        let staleness = self.following.staleness();
         let text = format!(
-            "  database: {}\n    leader: {}\n      mode: {}\n   headers: {}\n nullvalue: {:?}\n     timer: {}\n    output: {}\n",
+            "  database: {}\n{:>10}: {}\n     stale: {}\n      mode: {}\n   headers: {}\n nullvalue: {:?}\n     timer: {}\n    output: {}\n",
             self.following.database(),
-            self.following.leader(),
+            if staleness.is_none() {
+                "leader"
+            } else {
+                "server"
+            },
+            self.following.server(),
+            staleness::show(staleness),
             self.mode.name(),
             on_off(format.headers),
             self.null_value,
