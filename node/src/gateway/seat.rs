@@ -544,6 +544,7 @@ mod tests {
     use ferrolite_pager::PageFile;
     use ferrolite_wal::view::{FramePlace, PageSource, WalView};
 
+    use super::super::shared_session::SharedSession;
     use super::*;
     use crate::leading::Committed;
 
@@ -595,6 +596,19 @@ mod tests {
             panic!("the read was answered, though this node does not lead");
         };
         assert_eq!(failure.code, ErrorCode::IOERR_NOT_LEADER);
+    }
+
+    /// Protects: the memory of a node that leads again and again. The session that writes share is kept by its database, and
+    /// must not keep the database in turn.
+    #[test]
+    fn a_shared_session_does_not_keep_its_database() {
+        let directory = tempfile::tempdir().unwrap();
+        let database = Arc::new(database(directory.path()));
+        let session = SharedSession::new(&database).unwrap();
+        let kept = Arc::downgrade(&database);
+        drop(database);
+        assert!(kept.upgrade().is_none());
+        drop(session);
     }
 
     /// A write is its own proof: what it submitted was acknowledged after it was sent. And a node that leads again has

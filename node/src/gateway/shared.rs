@@ -269,7 +269,7 @@ impl Runner {
             Some(session) => session,
             None => Box::new(SharedSession::new(&self.database)?),
         };
-        let verdicts = session.run(turn, &writes);
+        let verdicts = session.run(&self.database, turn, &writes);
         if session.is_large() {
             // Its pages are put on their way one after the other, waiting for a quorum in between.
             let (handle, database) = (self.handle.clone(), Arc::clone(&self.database));

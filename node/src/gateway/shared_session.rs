@@ -52,9 +52,11 @@ struct Schema {
 }
 
 /// See the [module](self).
+///
+/// It does not know its database, which keeps it between two writes: else neither would ever be dropped, and a node would keep
+/// the engine of every leadership that it has had.
 #[derive(Debug)]
 pub(super) struct SharedSession {
-    database: Arc<LeaderDatabase>,
     session: Session,
     begin: Statement,
     commit: Statement,
@@ -66,7 +68,7 @@ pub(super) struct SharedSession {
 }
 
 impl SharedSession {
-    pub(super) fn new(database: &Arc<LeaderDatabase>) -> Result<Self, Failure> {
+    pub(super) fn new(database: &LeaderDatabase) -> Result<Self, Failure> {
         let session = database.sql.connect()?;
         let allowance = Arc::new(AtomicI64::new(i64::MAX));
         let left = Arc::clone(&allowance);
@@ -76,7 +78,6 @@ impl SharedSession {
             statement.ok_or_else(|| Error::Refused(format!("{sql} is no statement")))
         };
         Ok(Self {
-            database: Arc::clone(database),
             begin: control("BEGIN")?,
             commit: control("COMMIT")?,
             session,
@@ -87,9 +88,14 @@ impl SharedSession {
     }
 
     /// Runs writes, in order. What they come to is on its way once it is [settled](Self::settle).
-    pub(super) fn run(&mut self, turn: Turn, writes: &[Write]) -> Vec<Verdict> {
+    pub(super) fn run(
+        &mut self,
+        database: &LeaderDatabase,
+        turn: Turn,
+        writes: &[Write],
+    ) -> Vec<Verdict> {
         self.session.take_turn(turn);
-        if let Err(error) = self.read_schema() {
+        if let Err(error) = self.read_schema(database.shared.schema()) {
             return writes
                 .iter()
                 .map(|_| Verdict::Done(Err(error.clone())))
@@ -108,7 +114,7 @@ impl SharedSession {
 
     /// Whether the transaction is too large to be settled on a thread that others need.
     pub(super) fn is_large(&self) -> bool {
-        self.database.sql.view().staged_frames() > BRISK_FRAMES
+        self.session.database().view().staged_frames() > BRISK_FRAMES
     }
 
     /// Puts what was run on its way, and passes the turn on. Says whether that was anything. The caller drives the replica.
@@ -121,9 +127,8 @@ impl SharedSession {
         submitted
     }
 
-    /// Looks at the schema again if it may have changed.
-    fn read_schema(&mut self) -> Result<(), Error> {
-        let version = self.database.shared.schema();
+    /// Looks at the schema again if it may have changed, which shows in its `version`.
+    fn read_schema(&mut self, version: u64) -> Result<(), Error> {
         if self.schema.version == Some(version) {
             return Ok(());
         }
