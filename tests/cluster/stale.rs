@@ -739,7 +739,6 @@ async fn old_snapshots_are_given_up() {
     let seen = cluster.status(follower).await.unwrap().last;
     let mut rows = 0;
     eventually("the log lets go of what the reader has seen", async || {
-        eprintln!("{rows} {:?}", cluster.status(follower).await);
         run(&client, "INSERT INTO t VALUES (randomblob(100000))").await;
         run(&other, "INSERT INTO t VALUES (randomblob(100000))").await;
         rows += 1;

@@ -259,7 +259,7 @@ impl Drop for Node {
         if std::thread::panicking() {
             let log = self.log();
             let lines: Vec<&str> = log.lines().collect();
-            let last = &lines[lines.len().saturating_sub(40000)..];
+            let last = &lines[lines.len().saturating_sub(60)..];
             eprintln!(
                 "--- node {} on {} logged last:\n{}",
                 self.id,
