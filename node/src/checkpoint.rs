@@ -17,10 +17,11 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ferrolite_consensus::{Index, NodeId, Term};
 use ferrolite_wal::frames::{PartHeader, TransactionId};
+use tokio::time::Instant;
 
 use crate::error::Error;
 use crate::following::{self, Follow, Following};
@@ -97,62 +98,88 @@ pub(crate) enum Outcome {
 /// How long to wait for room on a full disk before the next try.
 const FULL_PAUSE: Duration = Duration::from_millis(250);
 
-/// Works until the replica is gone.
-pub(crate) fn run(
-    store: &Arc<Store>,
-    following: &Following,
-    jobs: &Receiver<Job>,
-    replica: &Driver,
-) {
-    let mut snapshots = snapshot::Snapshots::new(Arc::clone(store));
-    let mut scrub = Scrub::new();
-    let report = |outcome| replica.send(Event::Checkpointed(outcome));
-    loop {
-        match jobs.recv_timeout(scrub.due_in()) {
-            Ok(Job::Follow(follow)) => follow.answer(store, following),
-            Ok(job) => match patiently(store, following, &mut snapshots, &job) {
-                Ok(outcome) => outcome.into_iter().for_each(&report),
-                Err(error) => {
-                    tracing::error!(%error, "the database files cannot be written; this node takes no further part");
-                    report(Outcome::Failed(error.to_string()));
-                    return;
-                }
-            },
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return,
+/// Who does the jobs.
+pub(crate) struct Checkpointer {
+    store: Arc<Store>,
+    following: Arc<Following>,
+    snapshots: snapshot::Snapshots,
+    scrub: Scrub,
+    /// There was no room on the disk for the job that was tried last.
+    is_full: bool,
+}
+
+/// A job is to be tried again after a while, because there is no room on the disk. Every job can be done again.
+pub(crate) struct Unfinished(pub(crate) Box<Job>);
+
+impl Checkpointer {
+    pub(crate) fn new(store: Arc<Store>, following: Arc<Following>) -> Self {
+        Self {
+            snapshots: snapshot::Snapshots::new(Arc::clone(&store)),
+            scrub: Scrub::new(),
+            store,
+            following,
+            is_full: false,
         }
-        if scrub.due_in().is_zero() {
-            for wanted in scrub.step(store) {
-                report(Outcome::Wanted(wanted));
+    }
+
+    /// Does a job, and tells the replica what became of it.
+    pub(crate) fn attempt(&mut self, job: Job, replica: &Driver) -> Result<(), Unfinished> {
+        if let Job::Follow(follow) = job {
+            follow.answer(&self.store, &self.following);
+            return Ok(());
+        }
+        match work(&self.store, &self.following, &mut self.snapshots, &job) {
+            Ok(outcome) => {
+                if std::mem::take(&mut self.is_full) {
+                    tracing::info!("there is room on the disk for the database files again");
+                }
+                if let Some(outcome) = outcome {
+                    replica.send(Event::Checkpointed(outcome));
+                }
+            }
+            Err(error) if error.is_full() => {
+                if !std::mem::replace(&mut self.is_full, true) {
+                    tracing::error!(%error, "waiting for room on the disk for the database files");
+                }
+                return Err(Unfinished(Box::new(job)));
+            }
+            Err(error) => {
+                tracing::error!(%error, "the database files cannot be written; this node takes no further part");
+                replica.send(Event::Checkpointed(Outcome::Failed(error.to_string())));
+            }
+        }
+        Ok(())
+    }
+
+    /// How long until some pages are to be looked at for rot.
+    pub(crate) fn scrubs_in(&self) -> Duration {
+        self.scrub.due_in()
+    }
+
+    /// Looks at some pages, if it is time.
+    pub(crate) fn scrub(&mut self, replica: &Driver) {
+        if self.scrub.due_in().is_zero() {
+            for wanted in self.scrub.step(&self.store) {
+                replica.send(Event::Checkpointed(Outcome::Wanted(wanted)));
             }
         }
     }
 }
 
-/// Does a job, as often as it takes until the disk has room for it. Every job can be done again.
-fn patiently(
-    store: &Store,
-    following: &Following,
-    snapshots: &mut snapshot::Snapshots,
-    job: &Job,
-) -> Result<Option<Outcome>, Error> {
-    let mut said = false;
+/// Works until the replica is gone.
+pub(crate) fn run(mut checkpointer: Checkpointer, jobs: &Receiver<Job>, replica: &Driver) {
     loop {
-        match work(store, following, snapshots, job) {
-            Err(error) if error.is_full() => {
-                if !said {
-                    tracing::error!(%error, "waiting for room on the disk for the database files");
-                    said = true;
+        match jobs.recv_timeout(checkpointer.scrubs_in()) {
+            Ok(mut job) => {
+                while let Err(Unfinished(again)) = checkpointer.attempt(job, replica) {
+                    std::thread::sleep(FULL_PAUSE);
+                    job = *again;
                 }
-                std::thread::sleep(FULL_PAUSE);
             }
-            other => {
-                if said {
-                    tracing::info!("there is room on the disk for the database files again");
-                }
-                return other;
-            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
         }
+        checkpointer.scrub(replica);
     }
 }
 
@@ -220,7 +247,7 @@ fn work(
             scrub::repair(store, *from, page)?;
             None
         }
-        // It is never tried again by itself; see `run`.
+        // It is never tried again by itself; see `attempt`.
         Job::Follow(_) => None,
     })
 }
@@ -281,12 +308,17 @@ fn start_over(store: &Store, database: &LeaderDatabase) -> Result<(), Error> {
         // If the wait is over, the turn comes back in the error and is passed on.
         let _ = granted.send(turn);
     });
-    let Ok(turn) = turn.recv_timeout(START_OVER_PATIENCE) else {
+    let patience = if store.workers.may_wait() {
+        START_OVER_PATIENCE
+    } else {
+        Duration::ZERO
+    };
+    let Ok(turn) = turn.recv_timeout(patience) else {
         return Ok(());
     };
-    let deadline = Instant::now() + START_OVER_PATIENCE;
+    let deadline = Instant::now() + patience;
     while !database.is_settled() {
-        if Instant::now() > deadline {
+        if Instant::now() >= deadline {
             return Ok(());
         }
         std::thread::sleep(SETTLE_PAUSE);

@@ -36,10 +36,11 @@ mod redo;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ferrolite_consensus::Index;
 use tokio::sync::{oneshot, watch};
+use tokio::time::Instant;
 
 use self::feed::Feed;
 use self::redo::Written;

@@ -22,11 +22,12 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use ferrolite_consensus::{Index, NodeId};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 /// First byte of the messages; no other message between nodes begins with it.
 pub(crate) const TAG: u8 = b'F';

@@ -9,10 +9,11 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use ferrolite_consensus::{Change, Configuration, Index, Message, NodeId, Role};
+use ferrolite_consensus::{Change, Configuration, Message, NodeId, Role};
 use ferrolite_wal::view::{StagedPage, TakenTransaction, ViewError};
 use tokio::sync::{oneshot, watch};
 
+use crate::environment::Workers;
 use crate::error::Error;
 use crate::following::{Attached, Following, Unopened};
 use crate::freshness::{Freshness, FreshnessMessage};
@@ -68,15 +69,13 @@ pub(crate) enum Content {
 /// What comes after some entries of a transaction.
 #[derive(Debug)]
 pub(crate) enum Then {
-    /// More of it. Answered once these are committed, with the log index of the first.
-    More(oneshot::Sender<Index>),
+    /// More of it. Answered once these are committed.
+    More(oneshot::Sender<()>),
     /// Nothing: with these the transaction commits.
     Commit {
         number: u64,
         last_frame: u64,
         db_size: u32,
-        /// The log index that the transaction began with, where that is not the first of these.
-        began: Option<Index>,
     },
 }
 
@@ -96,16 +95,11 @@ const PARTS_AT_ONCE: usize = 2;
 const BATCHES_UNDER_WAY: usize = 2;
 
 /// Waits until the oldest of these is committed.
-fn wait_for_first(
-    under_way: &mut VecDeque<oneshot::Receiver<Index>>,
-) -> Result<Option<Index>, Error> {
-    match under_way.pop_front() {
-        Some(wait) => wait
-            .blocking_recv()
-            .map(Some)
-            .map_err(|_| Error::LeadershipLost),
-        None => Ok(None),
-    }
+fn wait_for_first(under_way: &mut VecDeque<oneshot::Receiver<()>>) -> Result<(), Error> {
+    let Some(wait) = under_way.pop_front() else {
+        return Ok(());
+    };
+    wait.blocking_recv().map_err(|_| Error::LeadershipLost)
 }
 
 /// A page of a transaction could not be read back.
@@ -175,6 +169,7 @@ pub(crate) struct Handle {
     pub(crate) freshness: Arc<Freshness>,
     pub(crate) store: Arc<Store>,
     pub(crate) lease: Arc<Lease>,
+    pub(crate) workers: Workers,
     pub(crate) id: NodeId,
 }
 
@@ -231,7 +226,6 @@ impl Handle {
         let pages = database.sql.view().pages_of(transaction);
         let mut pages = pages.map(|page| page.map_err(unread));
         let mut under_way = VecDeque::new();
-        let mut began = None;
         let content = if SmallTransaction::is_one(transaction) {
             Content::Small(SmallTransaction {
                 id,
@@ -251,12 +245,12 @@ impl Handle {
                     then: Then::More(committed),
                 }));
                 under_way.push_back(wait);
-                if under_way.len() >= BATCHES_UNDER_WAY {
-                    began = began.or(wait_for_first(&mut under_way)?);
+                if under_way.len() >= BATCHES_UNDER_WAY && self.workers.may_wait() {
+                    wait_for_first(&mut under_way)?;
                 }
             }
-            while !under_way.is_empty() {
-                began = began.or(wait_for_first(&mut under_way)?);
+            while !under_way.is_empty() && self.workers.may_wait() {
+                wait_for_first(&mut under_way)?;
             }
             Content::Entries(encoder.finish(transaction.db_size))
         };
@@ -267,7 +261,6 @@ impl Handle {
                 number: transaction.number,
                 last_frame: transaction.last_frame,
                 db_size: transaction.db_size,
-                began,
             },
         }));
         Ok(())

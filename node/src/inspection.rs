@@ -119,7 +119,7 @@ pub fn inspect(directory: &Path) -> Result<Inspection, Error> {
         Ok(log::slot(&root, kind)?.and_then(|slot| slot.value))
     };
     let log = read_log(&root, directory)?;
-    let mut members = membership::load(directory)?;
+    let mut members = membership::load(&root)?;
     members.retain(|(index, _)| *index <= log.base.0);
     Ok(Inspection {
         node: value(IDENTITY)?.and_then(|payload| identity_of(&payload)),
@@ -146,7 +146,7 @@ pub fn verify(directory: &Path, mut found: impl FnMut(Damage)) -> Result<Verifie
             report_slot(&slot, "", &mut found);
         }
     }
-    if let Err(error) = membership::load(directory) {
+    if let Err(error) = membership::load(&root) {
         found(Damage::Members(error.to_string()));
     }
     let report = read_log(&root, directory)?;

@@ -11,33 +11,37 @@
 //! Its clock is the system's monotonic one, and the replica goes by the same. What is trusted of it is how far it may differ
 //! from those of the other voters within an election timeout: [`drift and jumps`](crate::Options::read_lease).
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+
+use tokio::time::Instant;
+
+use crate::environment::Clock;
 
 /// See the [module](self).
 #[derive(Debug)]
 pub(crate) struct Lease {
-    start: Instant,
+    clock: Arc<dyn Clock>,
     until_ms: AtomicU64,
 }
 
 impl Lease {
-    /// A clock that begins now, and no lease.
-    pub(crate) fn new() -> Self {
+    /// No lease, by this clock.
+    pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
         Self {
-            start: Instant::now(),
+            clock,
             until_ms: AtomicU64::new(0),
         }
     }
 
     /// The replica's time: milliseconds since the node was started, rounded down.
     pub(crate) fn now_ms(&self) -> u64 {
-        u64::try_from(self.start.elapsed().as_millis()).unwrap_or(u64::MAX)
+        self.clock.now_ms()
     }
 
     /// A time of the replica's as one that can be compared with others.
     pub(crate) fn instant(&self, ms: u64) -> Instant {
-        self.start + Duration::from_millis(ms)
+        self.clock.instant(ms)
     }
 
     /// The replica says until when nobody else can have been elected; 0 takes the lease back.
@@ -55,12 +59,15 @@ impl Lease {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::environment::Environment;
 
     /// Nothing holds before the replica says so, nor once it has taken it back.
     #[test]
     fn holds_until_its_end() {
-        let lease = Lease::new();
+        let directory = tempfile::tempdir().unwrap();
+        let lease = Lease::new(Environment::system(directory.path()).unwrap().clock);
         assert!(!lease.holds());
         lease.set_until(u64::MAX);
         assert!(lease.holds());

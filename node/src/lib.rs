@@ -45,6 +45,8 @@
 mod anchors;
 mod buffers;
 mod checkpoint;
+mod environment;
+mod errands;
 mod error;
 mod following;
 mod framing;
@@ -68,6 +70,8 @@ mod redo;
 mod replica;
 mod room;
 mod scrub;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 mod snapshot;
 mod store;
 

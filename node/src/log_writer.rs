@@ -5,7 +5,7 @@
 //! is no longer known, and the replica takes no further part. A full disk is different. Nothing was
 //! written then, so the same work is tried again until there is room.
 
-use std::sync::Arc;
+use std::collections::VecDeque;
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
@@ -49,22 +49,55 @@ pub(crate) enum Stored {
     Failed(String),
 }
 
+/// What became of a batch.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Progress {
+    /// All of it is written.
+    Done,
+    /// The disk is full. What is left of the batch is to be tried again once there is room.
+    Full,
+}
+
 /// Writes until the replica is gone.
-pub(crate) fn run(store: &Arc<Store>, work: &Receiver<Work>, replica: &Driver) {
-    let mut batch = Vec::new();
+pub(crate) fn run(store: &Store, work: &Receiver<Work>, replica: &Driver) {
+    let mut batch = VecDeque::new();
+    let mut is_full = false;
     while let Ok(first) = work.recv() {
-        batch.push(first);
-        batch.extend(work.try_iter());
-        if let Err(error) = write(store, &mut batch, replica) {
-            tracing::error!(%error, "the log cannot be written any more; this node takes no further part");
-            replica.send(Event::Stored(Stored::Failed(error.to_string())));
-            return;
+        batch.push_back(first);
+        while !batch.is_empty() {
+            batch.extend(work.try_iter());
+            match write(store, &mut batch, replica) {
+                Ok(Progress::Done) => {
+                    if std::mem::take(&mut is_full) {
+                        tracing::info!("there is room on the disk again");
+                    }
+                    replica.drive();
+                }
+                Ok(Progress::Full) => {
+                    if !std::mem::replace(&mut is_full, true) {
+                        tracing::error!("the disk is full: waiting for room for the log");
+                    }
+                    replica.drive();
+                    std::thread::sleep(FULL_PAUSE);
+                }
+                Err(error) => return fail(&error, replica),
+            }
         }
-        replica.drive();
     }
 }
 
-fn write(store: &Store, batch: &mut Vec<Work>, replica: &Driver) -> Result<(), Error> {
+/// Nothing is written any more.
+pub(crate) fn fail(error: &Error, replica: &Driver) {
+    tracing::error!(%error, "the log cannot be written any more; this node takes no further part");
+    replica.send(Event::Stored(Stored::Failed(error.to_string())));
+}
+
+/// Writes a batch, in order, and tells the replica's queue what is on disk.
+pub(crate) fn write(
+    store: &Store,
+    batch: &mut VecDeque<Work>,
+    replica: &Driver,
+) -> Result<Progress, Error> {
     let report = |stored| replica.post(Event::Stored(stored));
     let mut appended = Vec::new();
     let sync = |appended: &mut Vec<Stored>| -> Result<(), ferrolite_wal::Error> {
@@ -74,15 +107,22 @@ fn write(store: &Store, batch: &mut Vec<Work>, replica: &Driver) -> Result<(), E
         }
         Ok(())
     };
-    for work in batch.drain(..) {
+    while let Some(work) = batch.pop_front() {
         match work {
             Work::Append { seq, entries } => {
                 let Some((index, term)) = entries.last().map(|last| (last.index, last.term)) else {
                     continue;
                 };
-                let records: Vec<Record> = entries.into_iter().map(record).collect();
-                append(store, &records)?;
-                appended.push(Stored::Appended { seq, index, term });
+                let records: Vec<Record> = entries.iter().map(record).collect();
+                match store.log.append(&records) {
+                    Ok(()) => appended.push(Stored::Appended { seq, index, term }),
+                    Err(error) if error.is_full() => {
+                        batch.push_front(Work::Append { seq, entries });
+                        sync(&mut appended)?;
+                        return Ok(Progress::Full);
+                    }
+                    Err(error) => return Err(error.into()),
+                }
             }
             Work::HardState { seq, state } => {
                 sync(&mut appended)?;
@@ -103,34 +143,14 @@ fn write(store: &Store, batch: &mut Vec<Work>, replica: &Driver) -> Result<(), E
         }
     }
     sync(&mut appended)?;
-    Ok(())
+    Ok(Progress::Done)
 }
 
-fn record(entry: Entry) -> Record {
+fn record(entry: &Entry) -> Record {
     Record {
         index: entry.index,
         term: entry.term,
         kind: entry.kind.to_byte(),
-        payload: entry.payload,
-    }
-}
-
-fn append(store: &Store, records: &[Record]) -> Result<(), ferrolite_wal::Error> {
-    let mut said = false;
-    loop {
-        match store.log.append(records) {
-            Err(error) if error.is_full() => {
-                if !said {
-                    tracing::error!(%error, "waiting for room on the disk");
-                    said = true;
-                }
-                std::thread::sleep(FULL_PAUSE);
-            }
-            Ok(()) if said => {
-                tracing::info!("there is room on the disk again");
-                return Ok(());
-            }
-            other => return other,
-        }
+        payload: entry.payload.clone(),
     }
 }

@@ -10,21 +10,19 @@
 //! the list, as postcard encodes it: (index, the configuration as the consensus encodes it) each
 //! ```
 
-use std::io::Write;
-use std::path::Path;
-
 use bytes::{Buf, BufMut};
 use ferrolite_consensus::{Configuration, Index};
+use ferrolite_wal::backend::{Backend, read_exact_at};
 
 use crate::error::Error;
-use crate::redo::sync_directory;
 
 const FILE: &str = "membership";
+const NEW: &str = "membership.new";
 const MAGIC: &[u8; 8] = b"FRLTMEMB";
 const VERSION: u32 = 1;
 
 /// Replaces the file in `directory`; durable on return.
-pub(crate) fn save(directory: &Path, known: &[(Index, Configuration)]) -> Result<(), Error> {
+pub(crate) fn save(directory: &dyn Backend, known: &[(Index, Configuration)]) -> Result<(), Error> {
     let list: Vec<(Index, Vec<u8>)> = known
         .iter()
         .map(|(index, configuration)| (*index, configuration.encode().to_vec()))
@@ -40,23 +38,33 @@ pub(crate) fn save(directory: &Path, known: &[(Index, Configuration)]) -> Result
     out.put_u32_le(VERSION);
     out.put_u32_le(crc32fast::hash(&body));
     out.put_slice(&body);
-    let temporary = directory.join("membership.new");
     let write = || -> std::io::Result<()> {
-        let mut file = std::fs::File::create(&temporary)?;
-        file.write_all(&out)?;
-        file.sync_all()?;
-        std::fs::rename(&temporary, directory.join(FILE))
+        let file = directory.open(NEW, true)?;
+        // What an earlier attempt has left.
+        file.set_len(0)?;
+        file.write_at(0, &out)?;
+        file.sync()?;
+        directory.rename(NEW, FILE)?;
+        directory.sync()
     };
-    write().map_err(|error| Error::io("saving the members of the cluster", error))?;
-    sync_directory(directory)
+    write().map_err(|error| Error::io("saving the members of the cluster", error))
 }
 
 /// What [`save`] wrote last; nothing if it never did.
-pub(crate) fn load(directory: &Path) -> Result<Vec<(Index, Configuration)>, Error> {
-    let bytes = match std::fs::read(directory.join(FILE)) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(Error::io("reading the members of the cluster", error)),
+pub(crate) fn load(directory: &dyn Backend) -> Result<Vec<(Index, Configuration)>, Error> {
+    let read = || -> std::io::Result<Option<Vec<u8>>> {
+        let file = match directory.open(FILE, false) {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let mut bytes = vec![0; usize::try_from(file.len()?).map_err(std::io::Error::other)?];
+        read_exact_at(&*file, 0, &mut bytes)?;
+        Ok(Some(bytes))
+    };
+    let read = read().map_err(|error| Error::io("reading the members of the cluster", error))?;
+    let Some(bytes) = read else {
+        return Ok(Vec::new());
     };
     decode(&bytes).ok_or_else(|| {
         ferrolite_wal::Error::Damaged {
@@ -88,12 +96,14 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
     use super::*;
     use ferrolite_consensus::{Member, Role};
+    use ferrolite_wal::backend::DirBackend;
 
     /// What was saved comes back; what was damaged is noticed, bit by bit.
     #[test]
     fn keeps_members() {
         let dir = tempfile::tempdir().unwrap();
-        assert!(load(dir.path()).unwrap().is_empty());
+        let backend = DirBackend::open(dir.path()).unwrap();
+        assert!(load(&backend).unwrap().is_empty());
         let one = Configuration::new(vec![Member::new(1, Role::Voter, "a:1")]).unwrap();
         let two = Configuration::new(vec![
             Member::new(1, Role::Voter, "a:1"),
@@ -101,8 +111,8 @@ mod tests {
         ])
         .unwrap();
         let known = vec![(1, one), (17, two)];
-        save(dir.path(), &known).unwrap();
-        assert_eq!(load(dir.path()).unwrap(), known);
+        save(&backend, &known).unwrap();
+        assert_eq!(load(&backend).unwrap(), known);
         let path = dir.path().join(FILE);
         let good = std::fs::read(&path).unwrap();
         for bit in 0..good.len() * 8 {

@@ -13,7 +13,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -22,7 +22,9 @@ use ferrolite_consensus::{Role, bootstrap};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use crate::checkpoint;
+use crate::checkpoint::{self, Checkpointer};
+use crate::environment::Environment;
+use crate::errands::Errands;
 use crate::error::Error;
 use crate::following::{self, Following};
 use crate::freshness::Freshness;
@@ -149,7 +151,9 @@ impl NodeBuilder {
         let socket = std::net::TcpListener::bind(&self.address).map_err(unable)?;
         socket.set_nonblocking(true).map_err(unable)?;
         let address = actual_address(&self.address, &socket).map_err(unable)?;
-        let (store, past) = Store::open(&self.directory, self.id, &self.options)?;
+        let environment = Environment::system(&self.directory)?;
+        let (clock, workers) = (Arc::clone(&environment.clock), environment.workers);
+        let (store, past) = Store::open_in(environment, self.id, &self.options)?;
         let store = Arc::new(store);
         let past = if past.is_fresh() && self.bootstrap {
             store.found_cluster(self.id, &address, bootstrap)?
@@ -157,7 +161,7 @@ impl NodeBuilder {
             past
         };
         let registry = Arc::new(Registry::default());
-        let lease = Arc::new(Lease::new());
+        let lease = Arc::new(Lease::new(clock));
         let driver = Arc::new(Driver::new(Arc::clone(&lease)));
         let following = Arc::new(Following::new(self.options.stale_idle));
         let freshness = Arc::new(Freshness::new(store.process_id()));
@@ -170,6 +174,7 @@ impl NodeBuilder {
             freshness: Arc::clone(&freshness),
             store: Arc::clone(&store),
             lease,
+            workers,
             id: self.id,
         };
         let (cluster, cluster_known) = watch::channel(past.cluster());
@@ -186,8 +191,8 @@ impl NodeBuilder {
             runtime.clone(),
             Arc::clone(&heard),
         );
-        let (writes, to_write) = mpsc::channel();
-        let (jobs, to_do) = mpsc::channel();
+        let (writes, to_write) = Errands::new();
+        let (jobs, to_do) = Errands::new();
         let replica = Replica::new(replica::Parts {
             id: self.id,
             address: address.clone(),
@@ -203,7 +208,7 @@ impl NodeBuilder {
             writes,
             jobs,
         })?;
-        driver.start(replica, peers);
+        driver.start(replica, Box::new(peers));
         let mut threads = Vec::new();
         {
             let (store, driver) = (Arc::clone(&store), Arc::clone(&driver));
@@ -212,10 +217,10 @@ impl NodeBuilder {
             })?);
         }
         {
-            let (store, driver) = (Arc::clone(&store), Arc::clone(&driver));
-            let following = Arc::clone(&following);
+            let checkpointer = Checkpointer::new(Arc::clone(&store), Arc::clone(&following));
+            let driver = Arc::clone(&driver);
             threads.push(spawn("ferrolite-pages", move || {
-                checkpoint::run(&store, &following, &to_do, &driver)
+                checkpoint::run(checkpointer, &to_do, &driver)
             })?);
         }
         threads.push(spawn("ferrolite-feed", move || {

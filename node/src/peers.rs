@@ -66,6 +66,22 @@ pub(crate) struct Identity {
     pub(crate) cluster: watch::Receiver<ClusterId>,
 }
 
+/// Where what a node has to say to others leaves it.
+pub(crate) trait Outlet: Send {
+    /// Sends a message if there is a way to its receiver, and forgets it otherwise. It leaves with the next
+    /// [`flush`](Self::flush).
+    fn send(&mut self, message: &Message);
+
+    /// Likewise, for a message about a page.
+    fn send_page(&mut self, to: NodeId, message: &PageMessage);
+
+    /// Likewise, for a message about how far the cluster is.
+    fn send_freshness(&mut self, to: NodeId, message: FreshnessMessage);
+
+    /// Writes out what was said.
+    fn flush(&mut self);
+}
+
 /// The outgoing connections of a node.
 #[derive(Debug)]
 pub(crate) struct Peers {
@@ -105,31 +121,6 @@ impl Peers {
             runtime,
             links: HashMap::new(),
             heard,
-        }
-    }
-
-    /// Sends a message if there is a way to its receiver, and forgets it otherwise. It leaves with the next
-    /// [`flush`](Self::flush).
-    pub(crate) fn send(&mut self, message: &Message) {
-        let (head, data) = codec::encode_in_two(message);
-        self.post(message.to, head, data);
-    }
-
-    /// Likewise, for a message about a page.
-    pub(crate) fn send_page(&mut self, to: NodeId, message: &PageMessage) {
-        self.post(to, message.encode(), Bytes::new());
-    }
-
-    /// Likewise, for a message about how far the cluster is.
-    pub(crate) fn send_freshness(&mut self, to: NodeId, message: FreshnessMessage) {
-        self.post(to, message.encode(), Bytes::new());
-    }
-
-    /// Writes out what was said.
-    pub(crate) fn flush(&mut self) {
-        for link in self.links.values_mut().filter(|link| link.dirty) {
-            link.dirty = false;
-            link.outgoing.flush();
         }
     }
 
@@ -185,6 +176,28 @@ impl Peers {
                 .unwrap_or_else(PoisonError::into_inner)
                 .get(&to)
                 .cloned(),
+        }
+    }
+}
+
+impl Outlet for Peers {
+    fn send(&mut self, message: &Message) {
+        let (head, data) = codec::encode_in_two(message);
+        self.post(message.to, head, data);
+    }
+
+    fn send_page(&mut self, to: NodeId, message: &PageMessage) {
+        self.post(to, message.encode(), Bytes::new());
+    }
+
+    fn send_freshness(&mut self, to: NodeId, message: FreshnessMessage) {
+        self.post(to, message.encode(), Bytes::new());
+    }
+
+    fn flush(&mut self) {
+        for link in self.links.values_mut().filter(|link| link.dirty) {
+            link.dirty = false;
+            link.outgoing.flush();
         }
     }
 }
@@ -430,49 +443,36 @@ pub(crate) async fn accept(
             small = 0;
             buffers.shrink();
         }
-        let message = match frame {
-            Ok(bytes) if bytes.first() == Some(&scrub::TAG) => {
-                let Some(message) = PageMessage::decode(bytes) else {
-                    tracing::warn!(
-                        peer = from,
-                        "a peer's word about a page makes no sense; connection closed"
-                    );
-                    return;
-                };
-                handle.driver.post(Event::PeerPage { from, message });
-                continue;
-            }
-            Ok(bytes) if bytes.first() == Some(&freshness::TAG) => {
-                let Some(message) = FreshnessMessage::decode(&bytes) else {
-                    tracing::warn!(
-                        peer = from,
-                        "a peer's word about how far the cluster is makes no sense; connection closed"
-                    );
-                    return;
-                };
-                handle.driver.post(Event::PeerFreshness { from, message });
-                continue;
-            }
-            Ok(bytes) => codec::decode_shared(bytes),
+        let event = match frame {
+            Ok(bytes) => event(from, bytes),
             Err(error) => {
                 tracing::debug!(peer = from, %error, "a peer's connection ended");
                 return;
             }
         };
-        match message {
-            Ok(message) if message.from == from => handle.driver.post(Event::Peer(message)),
-            Ok(message) => {
-                tracing::warn!(
-                    peer = from,
-                    claimed = message.from,
-                    "a peer spoke for another node; connection closed"
-                );
-                return;
-            }
-            Err(error) => {
-                tracing::warn!(peer = from, %error, "a peer sent what makes no sense; connection closed");
+        match event {
+            Ok(event) => handle.driver.post(event),
+            Err(reason) => {
+                tracing::warn!(peer = from, reason, "a peer is not listened to any more");
                 return;
             }
         }
+    }
+}
+
+/// What a frame of the peer `from` says.
+pub(crate) fn event(from: NodeId, frame: Bytes) -> Result<Event, String> {
+    match frame.first() {
+        Some(&scrub::TAG) => PageMessage::decode(frame)
+            .map(|message| Event::PeerPage { from, message })
+            .ok_or_else(|| "its word about a page makes no sense".to_owned()),
+        Some(&freshness::TAG) => FreshnessMessage::decode(&frame)
+            .map(|message| Event::PeerFreshness { from, message })
+            .ok_or_else(|| "its word about how far the cluster is makes no sense".to_owned()),
+        _ => match codec::decode_shared(frame) {
+            Ok(message) if message.from == from => Ok(Event::Peer(message)),
+            Ok(message) => Err(format!("it spoke for node {}", message.from)),
+            Err(error) => Err(format!("it sent what makes no sense: {error}")),
+        },
     }
 }

@@ -13,6 +13,7 @@ use std::path::Path;
 use ferrolite_consensus::{Index, Member, Role, Term, force_configuration};
 use ferrolite_wal::Record;
 
+use crate::environment::SystemRandom;
 use crate::error::Error;
 use crate::options::Options;
 use crate::store::{self, Store};
@@ -72,7 +73,7 @@ pub fn found_anew(directory: &Path, address: &str) -> Result<NewCluster, Error> 
     };
     let last = recovered.last_position();
     let old_cluster = recovered.hard_state.cluster;
-    let cluster = store::random_cluster()?;
+    let cluster = store::random_cluster(&SystemRandom)?;
     let survivor = Member::new(id, Role::Voter, address).with_incarnation(store.incarnation());
     let (state, entry) = force_configuration(&recovered, cluster, survivor)?;
     store.save_hard_state(&state)?;

@@ -9,7 +9,7 @@
 //! in the meantime is of no account. That is why no difference is ever put onto a page of a file, which may be of any entry
 //! up to the mark's target.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ferrolite_consensus::{Entry, EntryKind, Index};
@@ -69,7 +69,7 @@ impl Store {
         }
         // New files have new names in the directory.
         if !unsynced.is_empty() {
-            sync_directory(&self.databases)?;
+            self.databases.sync()?;
         }
         Ok(())
     }
@@ -84,7 +84,7 @@ impl Store {
     ) -> Result<Option<Index>, Error> {
         let mut redo = Redo {
             store: self,
-            open: HashMap::new(),
+            open: BTreeMap::new(),
             files: BTreeMap::new(),
             bytes: 0,
         };
@@ -132,7 +132,7 @@ struct Page {
 
 struct Redo<'a> {
     store: &'a Store,
-    open: HashMap<String, Begun>,
+    open: BTreeMap<String, Begun>,
     files: BTreeMap<String, Outcome>,
     /// Bytes of all pages that wait.
     bytes: usize,
@@ -290,12 +290,6 @@ fn image(
         return Ok(page.image);
     }
     Ok(frames::resolve(&store.log, index, frame, page_size)?)
-}
-
-pub(crate) fn sync_directory(path: &std::path::Path) -> Result<(), Error> {
-    std::fs::File::open(path)
-        .and_then(|directory| directory.sync_all())
-        .map_err(|error| Error::io(format!("syncing {}", path.display()), error))
 }
 
 #[cfg(test)]

@@ -30,9 +30,8 @@ mod events;
 mod follow;
 mod propose;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::sync::mpsc::Sender;
 
 use ferrolite_consensus::{ClusterId, Configuration, Index, NodeId, Raft, Term};
 use tokio::sync::{oneshot, watch};
@@ -40,6 +39,7 @@ use tokio::sync::{oneshot, watch};
 use self::changes::{PendingChange, WantedTransfer};
 use crate::anchors::Reach;
 use crate::checkpoint::{Job, OpenTransactions};
+use crate::errands::Errands;
 use crate::error::Error;
 use crate::following::Following;
 use crate::freshness::{Freshness, FreshnessMessage};
@@ -76,8 +76,8 @@ pub(crate) struct Parts<'a> {
     pub(crate) published: watch::Sender<Status>,
     pub(crate) cluster: watch::Sender<ClusterId>,
     pub(crate) lease: Arc<Lease>,
-    pub(crate) writes: Sender<Work>,
-    pub(crate) jobs: Sender<Job>,
+    pub(crate) writes: Errands<Work>,
+    pub(crate) jobs: Errands<Job>,
 }
 
 /// In which of its states the node is; see the [module](self).
@@ -95,6 +95,8 @@ enum Phase {
 enum Proposed {
     Transaction {
         database: Arc<LeaderDatabase>,
+        /// The log index that the transaction began with.
+        began: Index,
         first_part: u32,
         placed: Vec<(u64, Placed)>,
         then: Then,
@@ -135,8 +137,8 @@ pub(crate) struct Replica {
     published: watch::Sender<Status>,
     cluster: watch::Sender<ClusterId>,
     lease: Arc<Lease>,
-    writes: Sender<Work>,
-    jobs: Sender<Job>,
+    writes: Errands<Work>,
+    jobs: Errands<Job>,
     checkpoint_bytes: u64,
     log_bytes: u64,
 
@@ -150,7 +152,9 @@ pub(crate) struct Replica {
 
     pending: VecDeque<Pending>,
     unbound: VecDeque<Unbound>,
-    confirms: HashMap<u64, Answer>,
+    /// Large transactions that were proposed in part: the log index that each began with, by its database.
+    begun: BTreeMap<String, Index>,
+    confirms: BTreeMap<u64, Answer>,
     next_token: u64,
     changes: VecDeque<PendingChange>,
     wanted_transfers: Vec<WantedTransfer>,
@@ -158,14 +162,14 @@ pub(crate) struct Replica {
     /// Imports that a quorum holds and this node has not applied: the index of their last part, and whose
     /// they are.
     imported: VecDeque<(Index, String, Answer)>,
-    imports: HashMap<u64, Answer>,
+    imports: BTreeMap<u64, Answer>,
 
     /// What is to be said to peers about pages.
     page_messages: Vec<(NodeId, PageMessage)>,
     /// And about how far the cluster is.
     freshness_messages: Vec<(NodeId, FreshnessMessage)>,
     /// Peers that have asked that: by the token of a read, who, and the number of the question.
-    questions: HashMap<u64, (NodeId, u64)>,
+    questions: BTreeMap<u64, (NodeId, u64)>,
     /// What clients may have read here while this node led.
     read_through: Index,
     /// When it was last certain that this node leads.
@@ -183,7 +187,7 @@ pub(crate) struct Replica {
     /// Configurations by the index of their entry, ascending; those before the log's boundary are dropped.
     configurations: Vec<(Index, Configuration)>,
     /// Snapshots that are being sent, by their id: the log from their index on is kept.
-    sending: HashMap<u64, Index>,
+    sending: BTreeMap<u64, Index>,
 }
 
 impl Replica {
@@ -238,16 +242,17 @@ impl Replica {
             stopping: false,
             pending: VecDeque::new(),
             unbound: VecDeque::new(),
-            confirms: HashMap::new(),
+            begun: BTreeMap::new(),
+            confirms: BTreeMap::new(),
             next_token: 0,
             changes: VecDeque::new(),
             wanted_transfers: Vec::new(),
             transfers: Vec::new(),
             imported: VecDeque::new(),
-            imports: HashMap::new(),
+            imports: BTreeMap::new(),
             page_messages: Vec::new(),
             freshness_messages: Vec::new(),
-            questions: HashMap::new(),
+            questions: BTreeMap::new(),
             read_through: 0,
             confirmed_at: None,
             open: OpenTransactions::default(),
@@ -256,7 +261,7 @@ impl Replica {
             examined_at: 0,
             fresh_bytes: 0,
             configurations,
-            sending: HashMap::new(),
+            sending: BTreeMap::new(),
         };
         replica.following.admit();
         // Whoever asks before the thread runs shall know what was known before.

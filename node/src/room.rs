@@ -6,9 +6,12 @@
 //!
 //! Nobody is woken for this: whoever wants to write looks, and looks at most every so often.
 
-use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::environment::{Disk, Space};
 
 /// An answer is believed for so long.
 const STALE_AFTER: Duration = Duration::from_millis(100);
@@ -18,7 +21,7 @@ const SMALLEST_SHARE: u64 = 8;
 /// See the [module](self).
 #[derive(Debug)]
 pub(crate) struct Room {
-    directory: PathBuf,
+    disk: Arc<dyn Disk>,
     reserve_bytes: u64,
     state: Mutex<State>,
 }
@@ -30,13 +33,6 @@ struct State {
     free_bytes: u64,
 }
 
-/// What a file system has, in bytes.
-#[derive(Debug, Clone, Copy)]
-struct Space {
-    total: u64,
-    free: u64,
-}
-
 /// There is not enough room to begin a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Short {
@@ -45,15 +41,15 @@ pub(crate) struct Short {
 }
 
 impl Room {
-    /// Watches the file system of `directory`, of which `reserve_bytes` are to stay free.
-    pub(crate) fn new(directory: PathBuf, reserve_bytes: u64) -> Self {
+    /// Watches the file system of `disk`, of which `reserve_bytes` are to stay free.
+    pub(crate) fn new(disk: Arc<dyn Disk>, reserve_bytes: u64) -> Self {
         let state = State {
             looked_at: None,
             is_short: false,
             free_bytes: u64::MAX,
         };
         Self {
-            directory,
+            disk,
             reserve_bytes,
             state: Mutex::new(state),
         }
@@ -65,7 +61,7 @@ impl Room {
         let fresh = |at: Instant| at.elapsed() < STALE_AFTER;
         if !state.looked_at.is_some_and(fresh) {
             state.looked_at = Some(Instant::now());
-            match self.space() {
+            match self.disk.space() {
                 Ok(space) => self.note(&mut state, space),
                 // The writes themselves will tell what is the matter.
                 Err(error) => tracing::warn!(%error, "cannot tell how much room the disk has"),
@@ -76,14 +72,6 @@ impl Room {
             return Err(Short { free_bytes });
         }
         Ok(())
-    }
-
-    fn space(&self) -> std::io::Result<Space> {
-        let found = rustix::fs::statvfs(&self.directory)?;
-        Ok(Space {
-            total: found.f_blocks.saturating_mul(found.f_frsize),
-            free: found.f_bavail.saturating_mul(found.f_frsize),
-        })
     }
 
     fn note(&self, state: &mut State, space: Space) {
@@ -100,7 +88,7 @@ impl Room {
             tracing::error!(
                 free_bytes = space.free,
                 reserve_bytes = reserve,
-                directory = %self.directory.display(),
+                directory = %self.disk.path().display(),
                 "the disk is nearly full: writes are refused until there is room"
             );
         } else if was_short && !state.is_short {
@@ -116,8 +104,14 @@ impl Room {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::environment::Environment;
 
     const MIB: u64 = 1 << 20;
+
+    fn room(directory: &tempfile::TempDir, reserve_bytes: u64) -> Room {
+        let environment = Environment::system(directory.path()).unwrap();
+        Room::new(Arc::from(environment.disk), reserve_bytes)
+    }
 
     fn is_short(room: &Room, total: u64, free: u64) -> bool {
         let mut state = room.state.lock().unwrap();
@@ -128,7 +122,8 @@ mod tests {
     /// Writes end at the reserve, and go on a little above it.
     #[test]
     fn the_reserve_stays_free() {
-        let room = Room::new(PathBuf::from("/"), 32 * MIB);
+        let directory = tempfile::tempdir().unwrap();
+        let room = room(&directory, 32 * MIB);
         assert!(!is_short(&room, 1000 * MIB, 32 * MIB));
         assert!(is_short(&room, 1000 * MIB, 31 * MIB));
         assert!(is_short(&room, 1000 * MIB, 33 * MIB));
@@ -138,7 +133,8 @@ mod tests {
     /// A small file system is not all reserve.
     #[test]
     fn small_disks_can_be_used() {
-        let room = Room::new(PathBuf::from("/"), 32 * MIB);
+        let directory = tempfile::tempdir().unwrap();
+        let room = room(&directory, 32 * MIB);
         assert!(!is_short(&room, 64 * MIB, 8 * MIB));
         assert!(is_short(&room, 64 * MIB, 7 * MIB));
     }
@@ -147,7 +143,7 @@ mod tests {
     #[test]
     fn a_real_disk_is_asked() {
         let directory = tempfile::tempdir().unwrap();
-        let room = Room::new(directory.path().to_owned(), 0);
+        let room = room(&directory, 0);
         assert_eq!(room.check(0), Ok(()));
         assert!(room.check(u64::MAX).is_err());
     }

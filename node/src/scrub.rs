@@ -16,12 +16,13 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use ferrolite_consensus::{EntryKind, Index, NodeId};
 use ferrolite_pager::{PageFile, Rot, Scrubber};
 use ferrolite_wal::frames::{self, Part};
+use tokio::time::Instant;
 
 use crate::error::Error;
 use crate::store::Store;

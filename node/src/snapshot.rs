@@ -21,7 +21,7 @@
 //! then on the snapshot *will* be installed, by this process or the next: the files are moved into place,
 //! the members and the mark are saved, the log begins anew after the snapshot, the note is removed.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -96,7 +96,7 @@ struct Sending {
 #[derive(Debug)]
 pub(crate) struct Snapshots {
     store: Arc<Store>,
-    sending: HashMap<u64, Sending>,
+    sending: BTreeMap<u64, Sending>,
     next_id: u64,
     receiving: Option<(u64, SnapshotSink)>,
     buffers: Arc<Buffers>,
@@ -108,7 +108,7 @@ impl Snapshots {
         let next_id = store.process_id() << 20;
         Self {
             store,
-            sending: HashMap::new(),
+            sending: BTreeMap::new(),
             next_id,
             receiving: None,
             buffers: Buffers::new(),
@@ -209,7 +209,7 @@ impl Snapshots {
         if write.offset == 0 {
             tracing::info!(index = write.meta.position.index, "receiving a snapshot");
             let own = self.store.mark.done();
-            let sink = SnapshotSink::begin_since(&self.store.incoming, id, own)?;
+            let sink = SnapshotSink::begin_in(&self.store.incoming, id, own)?;
             self.receiving = Some((id, sink));
         }
         let Some((_, sink)) = self
@@ -230,7 +230,9 @@ impl Snapshots {
                 Err(error) if error.is_full() => {
                     tracing::error!(%error, "there is no room for a snapshot; it starts over");
                     self.receiving = None;
-                    std::thread::sleep(FULL_PAUSE);
+                    if self.store.workers.may_wait() {
+                        std::thread::sleep(FULL_PAUSE);
+                    }
                     Ok(ChunkWritten::Refused { token })
                 }
                 Err(error) => Err(error.into()),
@@ -334,11 +336,11 @@ pub(crate) struct Install {
 impl Install {
     /// The one that there is, if there is one.
     pub(crate) fn pending(store: &Store) -> Result<Option<Self>, Error> {
-        let Some(pending) = ferrolite_pager::pending_install(&store.incoming)? else {
+        let Some(pending) = ferrolite_pager::pending_install_in(&store.incoming)? else {
             return Ok(None);
         };
         let note = Note::decode(pending.meta()).ok_or_else(|| ferrolite_wal::Error::Damaged {
-            file: store.incoming.display().to_string(),
+            file: store.incoming.path().display().to_string(),
             offset: 0,
             index: None,
             term: None,
@@ -348,7 +350,7 @@ impl Install {
 
     /// Moves the files into place, and saves members and mark. Doing it again changes nothing.
     pub(crate) fn put_in_place(&self, store: &Store) -> Result<(), Error> {
-        self.pending.apply(&store.databases)?;
+        self.pending.apply_in(&store.databases)?;
         let meta = &self.note.meta;
         // Files that changed in part may hold what this node had written beyond its own mark.
         let newest = self

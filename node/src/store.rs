@@ -17,7 +17,7 @@
 //! the files to one state by writing the pages of the entries from `done` to `target` once more, and goes on
 //! from there like any follower.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,7 +26,7 @@ use ferrolite_consensus as consensus;
 use ferrolite_consensus::{
     Configuration, Entry, EntryKind, HardState, Member, Position, Recovered, Role,
 };
-use ferrolite_pager::{CheckpointMark, PageFile};
+use ferrolite_pager::{CheckpointMark, Directory, PageFile};
 use ferrolite_sql::Database;
 use ferrolite_wal::backend::{Backend, BackendFile, DirBackend};
 use ferrolite_wal::frames::TransactionId;
@@ -35,6 +35,7 @@ use ferrolite_wal::view::WalView;
 use ferrolite_wal::{Log, LogOptions, Record};
 
 use crate::anchors::Known;
+use crate::environment::{Disk, Engine, Environment, Random, Workers};
 use crate::error::Error;
 use crate::images::Images;
 use crate::membership;
@@ -56,6 +57,7 @@ pub(crate) const HARD_STATE: SlotKind = SlotKind {
 /// Where in the data directory the log is.
 pub(crate) const LOG_DIRECTORY: &str = "log";
 const SPILL_DIRECTORY: &str = "spill";
+const IMPORTS_DIRECTORY: &str = "imports";
 /// Pages that are not in the log yet take so much memory for each database; what is more is spilled.
 const VIEW_MEMORY_BYTES: u64 = 4 << 20;
 /// How much of the log is read at once when it is scanned.
@@ -69,22 +71,22 @@ pub(crate) struct Store {
     /// Pages that went into the log a moment ago, on the node that leads.
     pub(crate) images: Arc<Images>,
     pub(crate) known_anchor: Mutex<Known>,
-    pub(crate) databases: PathBuf,
-    pub(crate) incoming: PathBuf,
+    pub(crate) databases: Directory,
+    pub(crate) incoming: Directory,
     imports: PathBuf,
     /// Numbers for the names of files that do not outlive the process.
     next_file: AtomicU64,
     /// Where large transactions go that do not fit into memory.
-    spill: DirBackend,
+    spill: Arc<dyn Backend>,
     pub(crate) page_size: u32,
     pub(crate) room: Room,
     incarnation: u64,
     hard_state: SlotFile,
-    files: Mutex<HashMap<String, Arc<PageFile>>>,
+    files: Mutex<BTreeMap<String, Arc<PageFile>>>,
     /// Files that were written to since they were synced.
     unsynced: Mutex<BTreeMap<String, Arc<PageFile>>>,
     /// How far the database files of other nodes are at least, as they said when they connected.
-    peers_done: Mutex<HashMap<u64, u64>>,
+    peers_done: Mutex<BTreeMap<u64, u64>>,
     /// The files came with a snapshot and were not looked at since; they can be once they hold everything up to there.
     unexamined: Mutex<Option<u64>>,
     ids: TransactionIds,
@@ -93,7 +95,10 @@ pub(crate) struct Store {
     /// Readers whose snapshots keep more log than this are ended.
     pub(crate) reader_log_bytes: u64,
     /// Holds the lock on the directory for as long as the store lives.
-    root: DirBackend,
+    root: Arc<dyn Backend>,
+    random: Arc<dyn Random>,
+    engine: Option<Engine>,
+    pub(crate) workers: Workers,
 }
 
 /// What the consensus needs to know about the past.
@@ -120,15 +125,29 @@ impl Store {
         id: u64,
         options: &Options,
     ) -> Result<(Self, Past), Error> {
-        std::fs::create_dir_all(directory).map_err(|error| {
-            ferrolite_wal::Error::at("create", &directory.display().to_string(), error)
-        })?;
-        let root = DirBackend::open(directory)?;
-        let incarnation = identify(&root, id)?;
-        let (hard_state, state) = open_hard_state(&root)?;
+        Self::open_in(Environment::system(directory)?, id, options)
+    }
+
+    /// Likewise, where `environment` has it.
+    pub(crate) fn open_in(
+        environment: Environment,
+        id: u64,
+        options: &Options,
+    ) -> Result<(Self, Past), Error> {
+        let Environment {
+            disk,
+            random,
+            engine,
+            workers,
+            ..
+        } = environment;
+        let disk: Arc<dyn Disk> = Arc::from(disk);
+        let root = disk.root();
+        let incarnation = identify(&*root, id, &*random)?;
+        let (hard_state, state) = open_hard_state(&*root)?;
         let (log, recovery) = Log::open(
-            Arc::new(root.subdirectory(LOG_DIRECTORY)?),
-            log_options(options),
+            disk.part(LOG_DIRECTORY)?,
+            log_options(options, random.next()?),
         )?;
         if recovery.torn_bytes > 0 {
             tracing::info!(
@@ -142,26 +161,24 @@ impl Store {
                 "the log is damaged; it will be fetched again from other nodes"
             );
         }
-        let process_id = random_u64()?;
-        let mark = Arc::new(CheckpointMark::open(&root)?);
-        let databases = directory.join("databases");
-        let incoming = directory.join("incoming");
-        std::fs::create_dir_all(&databases)
-            .map_err(|error| Error::io(format!("creating {}", databases.display()), error))?;
-        empty_directory(directory.join(SPILL_DIRECTORY))?;
-        let spill = root.subdirectory(SPILL_DIRECTORY)?;
+        let process_id = random.next()?;
+        let mark = Arc::new(CheckpointMark::open(&*root)?);
+        let databases = disk.pages().subdirectory("databases");
+        databases.make()?;
+        let spill = emptied(disk.part(SPILL_DIRECTORY)?, SPILL_DIRECTORY)?;
+        emptied(disk.part(IMPORTS_DIRECTORY)?, IMPORTS_DIRECTORY)?;
         let store = Self {
             log: Arc::new(log),
             mark,
             images: Arc::default(),
             known_anchor: Mutex::default(),
             databases,
-            incoming,
-            imports: empty_directory(directory.join("imports"))?,
+            incoming: disk.pages().subdirectory("incoming"),
+            imports: disk.path().join(IMPORTS_DIRECTORY),
             next_file: AtomicU64::new(0),
             spill,
             page_size: options.page_size,
-            room: Room::new(directory.to_owned(), options.reserve_bytes),
+            room: Room::new(Arc::clone(&disk), options.reserve_bytes),
             incarnation,
             hard_state,
             files: Mutex::default(),
@@ -173,6 +190,9 @@ impl Store {
             max_transaction_bytes: options.max_transaction_bytes,
             reader_log_bytes: options.reader_log_bytes,
             root,
+            random,
+            engine,
+            workers,
         };
         if let Some(install) = Install::pending(&store)? {
             tracing::info!("finishing the installation of a snapshot");
@@ -188,7 +208,7 @@ impl Store {
 }
 
 /// The node whose directory this is, and its incarnation, if it is anyone's.
-fn identity(root: &DirBackend) -> Result<Option<(u64, u64)>, Error> {
+fn identity(root: &dyn Backend) -> Result<Option<(u64, u64)>, Error> {
     let Some((_, payload)) = SlotFile::open(root, IDENTITY)? else {
         return Ok(None);
     };
@@ -211,7 +231,7 @@ pub(crate) fn owner(directory: &Path) -> Result<Option<u64>, Error> {
 }
 
 /// Checks that the directory is node `id`'s, or makes it so; returns its incarnation.
-fn identify(root: &DirBackend, id: u64) -> Result<u64, Error> {
+fn identify(root: &dyn Backend, id: u64, random: &dyn Random) -> Result<u64, Error> {
     if let Some((found, incarnation)) = identity(root)? {
         if found != id {
             return Err(ferrolite_wal::Error::WrongNode {
@@ -222,13 +242,13 @@ fn identify(root: &DirBackend, id: u64) -> Result<u64, Error> {
         }
         return Ok(incarnation);
     }
-    let incarnation = random_u64()?.max(1);
+    let incarnation = random.next()?.max(1);
     let payload = [id.to_le_bytes(), incarnation.to_le_bytes()].concat();
     SlotFile::create(root, IDENTITY, &payload)?;
     Ok(incarnation)
 }
 
-fn open_hard_state(root: &DirBackend) -> Result<(SlotFile, HardState), Error> {
+fn open_hard_state(root: &dyn Backend) -> Result<(SlotFile, HardState), Error> {
     match SlotFile::open(root, HARD_STATE)? {
         Some((slot, payload)) => {
             let state = HardState::decode(&payload).map_err(|_| damaged(HARD_STATE.name))?;
@@ -245,9 +265,10 @@ fn open_hard_state(root: &DirBackend) -> Result<(SlotFile, HardState), Error> {
 }
 
 /// The log goes segment by segment, so a log that is to stay small has small ones.
-fn log_options(options: &Options) -> LogOptions {
+fn log_options(options: &Options, salt: u64) -> LogOptions {
     const LEAST: u64 = 64 << 10;
     let mut log = LogOptions::default();
+    log.salt = Some(salt);
     let eighth = (options.log_bytes / 8).max(LEAST) / LEAST * LEAST;
     if let Ok(eighth) = u32::try_from(eighth) {
         log.segment_bytes = log.segment_bytes.min(eighth);
@@ -255,17 +276,16 @@ fn log_options(options: &Options) -> LogOptions {
     log
 }
 
-/// Makes a directory, or empties it of what a crash has left there.
-fn empty_directory(path: PathBuf) -> Result<PathBuf, Error> {
+/// A directory without what a crash has left there.
+fn emptied(directory: Arc<dyn Backend>, name: &str) -> Result<Arc<dyn Backend>, Error> {
     let empty = || -> std::io::Result<()> {
-        std::fs::create_dir_all(&path)?;
-        for item in std::fs::read_dir(&path)? {
-            std::fs::remove_file(item?.path())?;
+        for file in directory.list()? {
+            directory.remove(&file)?;
         }
         Ok(())
     };
-    empty().map_err(|error| Error::io(format!("emptying {}", path.display()), error))?;
-    Ok(path)
+    empty().map_err(|error| Error::io(format!("emptying the directory {name}"), error))?;
+    Ok(directory)
 }
 
 fn damaged(file: &str) -> ferrolite_wal::Error {
@@ -281,14 +301,9 @@ fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
     Some(u64::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
 }
 
-pub(crate) fn random_u64() -> Result<u64, Error> {
-    getrandom::u64()
-        .map_err(|error| Error::Options(format!("the system gives no random numbers: {error}")))
-}
-
 /// A number for a new cluster.
-pub(crate) fn random_cluster() -> Result<u128, Error> {
-    Ok(u128::from(random_u64()?) << 64 | u128::from(random_u64()?.max(1)))
+pub(crate) fn random_cluster(random: &dyn Random) -> Result<u128, Error> {
+    Ok(u128::from(random.next()?) << 64 | u128::from(random.next()?.max(1)))
 }
 
 /// A log record as the consensus knows it; `None` for a kind that this program does not know.
@@ -308,7 +323,7 @@ impl Store {
         recovered.hard_state = hard_state;
         recovered.boundary = Position::new(boundary_index, boundary_term);
         recovered.last_index = boundary_index;
-        let known = membership::load(self.directory())?;
+        let known = membership::load(&*self.root)?;
         recovered.configuration = known
             .into_iter()
             .rev()
@@ -376,7 +391,7 @@ impl Store {
     ) -> Result<Past, Error> {
         let member = Member::new(id, Role::Voter, address).with_incarnation(self.incarnation);
         let configuration = Configuration::new(vec![member]).map_err(consensus::Error::from)?;
-        let cluster = random_cluster()?;
+        let cluster = random_cluster(&*self.random)?;
         let (state, first) = bootstrap(cluster, &configuration);
         // The entry first: a crash in between leaves a directory without a cluster, which founds one again.
         self.log.append(&[Record {
@@ -412,8 +427,8 @@ impl Store {
     }
 
     /// The data directory.
-    pub(crate) fn directory(&self) -> &Path {
-        self.root.path()
+    pub(crate) fn directory(&self) -> &dyn Backend {
+        &*self.root
     }
 
     pub(crate) fn save_hard_state(&self, state: &HardState) -> Result<(), ferrolite_wal::Error> {
@@ -426,8 +441,9 @@ impl Store {
         if let Some(file) = files.get(name) {
             return Ok(Arc::clone(file));
         }
-        let file = Arc::new(PageFile::open_checked(
-            &self.databases.join(ferrolite_pager::file_name(name)?),
+        let file = Arc::new(PageFile::open_checked_in(
+            &self.databases,
+            &ferrolite_pager::file_name(name)?,
             self.page_size,
             Arc::clone(&self.mark),
         )?);
@@ -519,16 +535,13 @@ impl Store {
 
     /// Names and sizes in bytes of the databases that have a page.
     pub(crate) fn list(&self) -> Result<Vec<(String, u64)>, Error> {
-        let unable = |error| Error::io(format!("reading {}", self.databases.display()), error);
         let mut found = Vec::new();
-        for item in std::fs::read_dir(&self.databases).map_err(unable)? {
-            let item = item.map_err(unable)?;
-            let name = item
-                .file_name()
-                .to_str()
-                .and_then(ferrolite_pager::database_name);
-            let len = item.metadata().map_err(unable)?.len();
-            if let Some(name) = name.filter(|_| len > 0) {
+        for file in self.databases.names()? {
+            let Some(name) = ferrolite_pager::database_name(&file) else {
+                continue;
+            };
+            let len = self.databases.len_of(&file)?;
+            if let Some(len) = len.filter(|len| *len > 0) {
                 found.push((name, len));
             }
         }
@@ -560,7 +573,14 @@ impl Store {
             .with_spill(self.spill_file().map_err(unable)?, VIEW_MEMORY_BYTES);
         let path = self
             .databases
+            .path()
             .join(ferrolite_pager::file_name(name).map_err(|e| unable(e.into()))?);
-        Database::open(&path.display().to_string(), file, Arc::new(view))
+        let surroundings = self.engine.clone().map(|engine| engine.0);
+        Database::open_in(
+            surroundings,
+            &path.display().to_string(),
+            file,
+            Arc::new(view),
+        )
     }
 }

@@ -115,7 +115,10 @@ impl Directory {
     }
 
     /// Length in bytes of a file; `None` when there is none.
-    pub(crate) fn len_of(&self, name: &str) -> Result<Option<u64>, Error> {
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn len_of(&self, name: &str) -> Result<Option<u64>, Error> {
         let Some(file) = self.open(name, false)? else {
             return Ok(None);
         };
@@ -178,7 +181,10 @@ impl Directory {
     }
 
     /// Makes the directory, durably, unless it is there. Its parent must be.
-    pub(crate) fn make(&self) -> Result<(), Error> {
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn make(&self) -> Result<(), Error> {
         if !self.is_real {
             return Ok(());
         }
@@ -205,7 +211,10 @@ impl Directory {
     }
 
     /// Makes all names durable.
-    pub(crate) fn sync(&self) -> Result<(), Error> {
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn sync(&self) -> Result<(), Error> {
         self.backend
             .sync()
             .map_err(|e| Error::io("sync directory", &self.path, e))

@@ -67,4 +67,6 @@ pub use naming::{database_name, file_name};
 pub use page_file::{PageFile, write_outcome, write_transaction, write_transaction_at};
 pub use rot::Rot;
 pub use scrub::{Scrubbed, Scrubber};
-pub use snapshot::{PendingInstall, SnapshotSink, SnapshotSource, discard, pending_install};
+pub use snapshot::{
+    PendingInstall, SnapshotSink, SnapshotSource, discard, pending_install, pending_install_in,
+};

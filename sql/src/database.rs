@@ -14,11 +14,12 @@ use crate::empty::ensure_first_page;
 use crate::error::{Error, code};
 use crate::io::EngineIo;
 use crate::session::Session;
+use crate::surroundings::Surroundings;
 use crate::turn::{Turn, TurnLine};
 
 /// How much the engine may keep of one connection's pages in memory, in KiB (as a negative number, the
 /// way `PRAGMA cache_size` takes it).
-const CONNECTION_CACHE_KIB: i32 = -8192;
+const CONNECTION_CACHE_KIB: i32 = -2000;
 
 /// A database that is open for SQL; see the [crate](crate).
 pub struct Database {
@@ -47,10 +48,23 @@ impl Database {
     /// # Errors
     /// When the file is not a database that the engine reads.
     pub fn open(name: &str, file: Arc<PageFile>, view: Arc<WalView>) -> Result<Arc<Self>, Error> {
+        Self::open_in(None, name, file, view)
+    }
+
+    /// [`open`](Self::open) in these surroundings, or in those of the system.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_in(
+        surroundings: Option<Arc<dyn Surroundings>>,
+        name: &str,
+        file: Arc<PageFile>,
+        view: Arc<WalView>,
+    ) -> Result<Arc<Self>, Error> {
         ensure_first_page(&file, view.page_size()).map_err(|error| {
             Error::statement(code::IOERR, format!("creating the database file: {error}"))
         })?;
-        let io = Arc::new(EngineIo::new(name.to_owned(), file, view)?);
+        let io = Arc::new(EngineIo::new(name.to_owned(), file, view, surroundings)?);
         let engine_io: Arc<dyn IO> = Arc::clone(&io) as Arc<dyn IO>;
         let features = DatabaseOpts::new()
             .with_vacuum(true)

@@ -22,6 +22,8 @@ use limbo_core::{
     PlatformIO, WallClockInstant,
 };
 
+use crate::surroundings::Surroundings;
+
 type Result<T> = std::result::Result<T, LimboError>;
 
 /// Whether the engine may write to the database file: only while a checkpoint runs.
@@ -89,10 +91,17 @@ pub(crate) struct EngineIo {
     pub(crate) view: Arc<WalView>,
     pub(crate) gate: Arc<Gate>,
     platform: PlatformIO,
+    /// In place of the platform's time and random numbers.
+    surroundings: Option<Arc<dyn Surroundings>>,
 }
 
 impl EngineIo {
-    pub(crate) fn new(path: String, file: Arc<PageFile>, view: Arc<WalView>) -> Result<Self> {
+    pub(crate) fn new(
+        path: String,
+        file: Arc<PageFile>,
+        view: Arc<WalView>,
+        surroundings: Option<Arc<dyn Surroundings>>,
+    ) -> Result<Self> {
         Ok(Self {
             wal_path: format!("{path}-wal"),
             path,
@@ -100,6 +109,7 @@ impl EngineIo {
             view,
             gate: Arc::default(),
             platform: PlatformIO::new()?,
+            surroundings,
         })
     }
 
@@ -114,11 +124,21 @@ impl EngineIo {
 
 impl Clock for EngineIo {
     fn current_time_monotonic(&self) -> MonotonicInstant {
-        self.platform.current_time_monotonic()
+        match &self.surroundings {
+            None => self.platform.current_time_monotonic(),
+            Some(given) => MonotonicInstant::from_nanos(given.monotonic().as_nanos()),
+        }
     }
 
     fn current_time_wall_clock(&self) -> WallClockInstant {
-        self.platform.current_time_wall_clock()
+        let Some(given) = &self.surroundings else {
+            return self.platform.current_time_wall_clock();
+        };
+        let time = given.wall_clock();
+        WallClockInstant {
+            secs: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
+            micros: time.subsec_micros(),
+        }
     }
 }
 
@@ -147,6 +167,24 @@ impl IO for EngineIo {
 
     fn step(&self) -> Result<()> {
         self.platform.step()
+    }
+
+    fn generate_random_number(&self) -> i64 {
+        match &self.surroundings {
+            None => self.platform.generate_random_number(),
+            Some(given) => given.random().cast_signed(),
+        }
+    }
+
+    fn fill_bytes(&self, dest: &mut [u8]) {
+        let Some(given) = &self.surroundings else {
+            return self.platform.fill_bytes(dest);
+        };
+        for chunk in dest.chunks_mut(8) {
+            for (byte, random) in chunk.iter_mut().zip(given.random().to_le_bytes()) {
+                *byte = random;
+            }
+        }
     }
 
     fn file_id(&self, path: &str) -> Result<limbo_core::io::FileId> {

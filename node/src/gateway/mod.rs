@@ -18,6 +18,8 @@ mod seat;
 mod session;
 mod shared;
 mod shared_session;
+#[cfg(feature = "simulation")]
+mod simulated;
 mod stale;
 mod staleness;
 mod statements;
@@ -43,6 +45,8 @@ use self::staleness::Staleness;
 use self::text::{Text, has_tail};
 
 pub(crate) use self::shared::Shared;
+#[cfg(feature = "simulation")]
+pub use self::simulated::{Refused, Session as SimSession};
 use crate::handle::Handle;
 
 /// Databases that one connection may have open.
@@ -152,9 +156,6 @@ impl Connection {
         let limit = self.context.idle_transaction;
         if !self.holds_up_others() {
             return self.next_of_idle(inbox).await;
-        }
-        if limit.is_zero() {
-            return inbox.next().await;
         }
         if limit.is_zero() {
             return inbox.next_soon().await;

@@ -6,12 +6,13 @@
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use ferrolite_sql::{Error, Turn};
 use ferrolite_wire::{ErrorCode, Value};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 use super::failure::Failure;
 use super::inbox::Interrupts;
@@ -127,7 +128,7 @@ impl Seat {
         let Place::Here(mut open) = std::mem::replace(&mut self.place, Place::Away) else {
             return Err(engine_failed());
         };
-        let job = tokio::task::spawn_blocking(move || {
+        let job = self.handle.workers.run(move || {
             let outcome = work(&mut open);
             (open, outcome)
         });
@@ -376,7 +377,8 @@ impl Seat {
         turn: Option<Turn>,
         client: &mut impl BatchSink,
     ) -> Result<Ran<Outcome<Vec<Bytes>>>, Failure> {
-        let (batches, mut ready) = mpsc::channel::<Bytes>(READY_BATCHES);
+        let workers = self.handle.workers;
+        let (batches, mut ready) = mpsc::channel::<Bytes>(workers.room_for(READY_BATCHES));
         let (observed, observes) = oneshot::channel::<Release>();
         let (handle, database) = (self.handle.clone(), Arc::clone(&self.here()?.database));
         let job = self.run(move |open| {
@@ -391,7 +393,7 @@ impl Seat {
                     if let Some(observed) = observed.take() {
                         let _ = observed.send(release());
                     }
-                    batches.blocking_send(batch).map_err(|_| Error::Interrupted)
+                    workers.send(&batches, batch)
                 })?;
                 Ok(vec![last])
             })

@@ -11,11 +11,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use ferrolite_sql::{Error, Session, Step, Turn};
 use ferrolite_wire::{ErrorCode, RowsEncoder, Value};
+use tokio::time::Instant;
 
 use super::failure::Failure;
 use super::personal::Personal;

@@ -273,7 +273,7 @@ impl Runner {
         if session.is_large() {
             // Its pages are put on their way one after the other, waiting for a quorum in between.
             let (handle, database) = (self.handle.clone(), Arc::clone(&self.database));
-            let settle = tokio::task::spawn_blocking(move || {
+            let settle = self.handle.workers.run(move || {
                 let submitted = session.settle(&handle, &database);
                 (session, submitted)
             });

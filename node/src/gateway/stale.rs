@@ -11,9 +11,10 @@
 //! snapshot would ask for what no network can do.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ferrolite_wire::ErrorCode;
+use tokio::time::Instant;
 
 use super::failure::Failure;
 use super::seat::{Place, Seat};
@@ -277,7 +278,7 @@ impl Seat {
             if handle.freshness.as_of(u64::MAX) >= Some(since) {
                 return Ok(!database.sql.is_closed());
             }
-            let deadline = tokio::time::Instant::from_std(attempt.deadline);
+            let deadline = attempt.deadline;
             return match tokio::time::timeout_at(deadline, handle.confirm()).await {
                 // It leads, but perhaps again, and with another engine.
                 Ok(Ok(())) => Ok(!database.sql.is_closed()),
@@ -317,7 +318,7 @@ impl Seat {
                 asked_again = now;
                 self.ask(now)
             };
-            let until = tokio::time::Instant::from_std(attempt.deadline.min(now + pause));
+            let until = attempt.deadline.min(now + pause);
             tokio::select! {
                 _ = answers.changed() => {}
                 _ = progress.changed() => {}

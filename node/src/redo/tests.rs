@@ -302,7 +302,7 @@ impl Model {
         let to = tempfile::tempdir().unwrap();
         for database in NAMES {
             let file = ferrolite_pager::file_name(database).unwrap();
-            let (from, to) = (store.databases.join(&file), to.path().join(&file));
+            let (from, to) = (store.databases.path().join(&file), to.path().join(&file));
             if from.exists() {
                 std::fs::copy(from, to).unwrap();
             }
@@ -319,7 +319,11 @@ impl Model {
         let store = open(directory.path());
         for item in std::fs::read_dir(copy.path()).unwrap() {
             let from: PathBuf = item.unwrap().path();
-            std::fs::copy(&from, store.databases.join(from.file_name().unwrap())).unwrap();
+            std::fs::copy(
+                &from,
+                store.databases.path().join(from.file_name().unwrap()),
+            )
+            .unwrap();
         }
         store.mark.install(claimed, newest).unwrap();
         store.log.reset(claimed, 1).unwrap();

@@ -1,18 +1,16 @@
 //! What the core wants done, and what follows from it for the databases.
 
-use std::collections::HashMap;
-
 use ferrolite_consensus::{
     Action, Entry, EntryKind, Error as Refusal, Event as Input, HardState, Index, NodeId, State,
     Term, TransferOutcome,
 };
 
-use super::{Answer, Phase, Proposed, Replica, reply};
+use super::{Phase, Proposed, Replica, reply};
 use crate::checkpoint::Job;
 use crate::error::Error;
 use crate::log_writer::Work;
 use crate::membership;
-use crate::peers::Peers;
+use crate::peers::Outlet;
 use crate::snapshot;
 
 /// What an entry counts for, at least, where it is about when the files are written. Small entries cost something, too: as
@@ -21,7 +19,7 @@ const LEAST_ENTRY_BYTES: u64 = 512;
 
 impl Replica {
     /// Does what the core wants, until it wants nothing more, and publishes what has become of the node.
-    pub(super) fn act(&mut self, now: u64, peers: &mut Peers) {
+    pub(super) fn act(&mut self, now: u64, peers: &mut dyn Outlet) {
         self.pursue_changes(now);
         self.pursue_transfers(now);
         loop {
@@ -49,7 +47,7 @@ impl Replica {
         self.answer_transfers();
     }
 
-    fn perform(&mut self, now: u64, action: Action, peers: &mut Peers) {
+    fn perform(&mut self, now: u64, action: Action, peers: &mut dyn Outlet) {
         match action {
             Action::Send(message) => peers.send(&message),
             Action::Append { seq, entries } => self.send_work(Work::Append { seq, entries }),
@@ -149,13 +147,13 @@ impl Replica {
     }
 
     pub(super) fn send_work(&mut self, work: Work) {
-        if self.writes.send(work).is_err() {
+        if !self.writes.send(work) {
             tracing::debug!("the log writer has stopped");
         }
     }
 
     pub(super) fn send_job(&mut self, job: Job) {
-        if self.jobs.send(job).is_err() {
+        if !self.jobs.send(job) {
             tracing::debug!("the checkpointer has stopped");
         }
     }
@@ -357,6 +355,7 @@ impl Replica {
             }
         }
         self.unbound.clear();
+        self.begun.clear();
         for (_, _, answer) in self.imported.drain(..) {
             // A quorum has it; only this node's own file is not complete yet.
             reply(answer, Ok(()));
@@ -364,7 +363,7 @@ impl Replica {
         for answer in std::mem::take(&mut self.imports).into_values() {
             reply(answer, Ok(()));
         }
-        for answer in std::mem::take::<HashMap<u64, Answer>>(&mut self.confirms).into_values() {
+        for answer in std::mem::take(&mut self.confirms).into_values() {
             reply(
                 answer,
                 Err(Refusal::NotLeader {
@@ -383,6 +382,7 @@ impl Replica {
     pub(super) fn stop_serving(&mut self) {
         drop(self.registry.close_all());
         self.store.images.clear();
+        self.begun.clear();
         if matches!(self.phase, Phase::Serving | Phase::TakingOver) {
             self.phase = Phase::Settling;
         }

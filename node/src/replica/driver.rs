@@ -21,7 +21,7 @@ use ferrolite_consensus::Event as Input;
 use super::Replica;
 use crate::handle::Event;
 use crate::lease::Lease;
-use crate::peers::Peers;
+use crate::peers::Outlet;
 
 /// So many events are taken at once, so that time and peers get their turn under any load.
 const EVENTS_AT_ONCE: usize = 256;
@@ -39,7 +39,15 @@ pub(crate) struct Driver {
     state: Mutex<State>,
     clock: Arc<Lease>,
     /// The replica's own thread, once it runs.
-    own: OnceLock<Thread>,
+    own: OnceLock<Own>,
+}
+
+/// Who gives the replica the time.
+#[derive(Debug)]
+enum Own {
+    Thread(Thread),
+    #[cfg(feature = "simulation")]
+    Task(Arc<tokio::sync::Notify>),
 }
 
 enum State {
@@ -52,7 +60,7 @@ enum State {
 
 struct Running {
     replica: Replica,
-    peers: Peers,
+    peers: Box<dyn Outlet>,
 }
 
 impl std::fmt::Debug for State {
@@ -77,7 +85,7 @@ impl Driver {
     }
 
     /// The replica to drive from now on.
-    pub(crate) fn start(&self, replica: Replica, peers: Peers) {
+    pub(crate) fn start(&self, replica: Replica, peers: Box<dyn Outlet>) {
         let running = Box::new(Running { replica, peers });
         *self.state.lock().unwrap_or_else(PoisonError::into_inner) = State::Running(running);
     }
@@ -120,15 +128,18 @@ impl Driver {
                 return;
             }
         }
-        if let Some(thread) = self.own.get() {
-            thread.unpark();
+        match self.own.get() {
+            Some(Own::Thread(thread)) => thread.unpark(),
+            #[cfg(feature = "simulation")]
+            Some(Own::Task(bell)) => bell.notify_one(),
+            None => {}
         }
     }
 
     /// The replica's own thread: gives it the time, until it is stopped.
     pub(crate) fn run(&self) {
         // Only this thread sets it.
-        let _ = self.own.set(std::thread::current());
+        let _ = self.own.set(Own::Thread(std::thread::current()));
         loop {
             let mut state = match self.state.lock() {
                 Ok(state) => state,
@@ -148,6 +159,31 @@ impl Driver {
                 std::thread::park_timeout(Duration::from_millis(due).min(LONGEST_SLEEP));
             }
         }
+    }
+
+    /// In place of a thread: whoever has the replica run is to be told by `bell` when there is reason to.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn attend(&self, bell: Arc<tokio::sync::Notify>) {
+        // Nobody else sets it in a simulation.
+        let _ = self.own.set(Own::Task(bell));
+    }
+
+    /// How long the replica may be left alone, if nothing happens; `None` if there is none any more.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn due_in(&self) -> Option<Duration> {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let State::Running(running) = &*state else {
+            return None;
+        };
+        let due = running.replica.raft.deadline();
+        Some(Duration::from_millis(due.saturating_sub(self.clock.now_ms())).min(LONGEST_SLEEP))
+    }
+
+    /// The machine has lost its power: the replica is gone as it is.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn cut(&self) {
+        *self.state.lock().unwrap_or_else(PoisonError::into_inner) = State::Stopped;
+        self.waiting().clear();
     }
 
     /// Gives the replica the time and what waits, and does what it wants done. Says whether there is still a replica, or
@@ -171,7 +207,7 @@ impl Driver {
             running.replica.handle(now, event);
         }
         running.replica.step(now, Input::Tick);
-        running.replica.act(now, &mut running.peers);
+        running.replica.act(now, &mut *running.peers);
         running.peers.flush();
         if !running.replica.stopping {
             return true;

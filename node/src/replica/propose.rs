@@ -37,16 +37,20 @@ impl Replica {
             }
         };
         match proposed {
-            Ok((first_index, last_index, first_part, placed)) => self.pending.push_back(Pending {
-                first_index,
-                last_index,
-                what: Proposed::Transaction {
-                    database,
-                    first_part,
-                    placed,
-                    then,
-                },
-            }),
+            Ok((first_index, last_index, first_part, placed)) => {
+                let began = self.note_begun(&database.name, &then, first_index);
+                self.pending.push_back(Pending {
+                    first_index,
+                    last_index,
+                    what: Proposed::Transaction {
+                        database,
+                        began,
+                        first_part,
+                        placed,
+                        then,
+                    },
+                });
+            }
             Err(refusal) => {
                 // The engine has committed what the log does not take: everything it has is to be forgotten.
                 tracing::warn!(%refusal, database = %database.name, "a transaction cannot be proposed; the databases are closed");
@@ -55,6 +59,20 @@ impl Replica {
                 }
                 self.stop_serving();
             }
+        }
+    }
+
+    /// Entries of a transaction were proposed, with this index at first: the index that the transaction began with.
+    fn note_begun(&mut self, database: &str, then: &Then, first_index: Index) -> Index {
+        match then {
+            Then::More(_) => match self.begun.get(database) {
+                Some(began) => *began,
+                None => {
+                    self.begun.insert(database.to_owned(), first_index);
+                    first_index
+                }
+            },
+            Then::Commit { .. } => self.begun.remove(database).unwrap_or(first_index),
         }
     }
 
@@ -124,24 +142,23 @@ impl Replica {
             match what {
                 Proposed::Transaction {
                     database,
+                    began,
                     first_part,
                     placed,
                     then,
                 } => {
                     match then {
                         // If nobody waits any more, the rest does not come.
-                        Then::More(committed) => drop(committed.send(first_index)),
+                        Then::More(committed) => drop(committed.send(())),
                         Then::Commit {
                             number,
                             last_frame,
                             db_size,
-                            began,
                         } => {
                             let last = Committed {
                                 frame: last_frame,
                                 index: last_index,
                             };
-                            let began = began.unwrap_or(first_index);
                             database.committed(number, last, began, db_size);
                         }
                     }
