@@ -168,12 +168,12 @@ impl SimNode {
         } = setup;
         let random = Arc::new(Dice::new(seed));
         let environment = Environment {
-            disk: Box::new(SimDisk {
-                // The engine knows databases by their paths.
-                path: PathBuf::from(format!("/node-{id}/life-{life}")),
+            // The engine knows databases by their paths.
+            disk: Box::new(SimDisk::new(
+                PathBuf::from(format!("/node-{id}/life-{life}")),
                 disk,
                 capacity,
-            }),
+            )),
             clock: Arc::new(NodeClock(clock)),
             random: Arc::clone(&random) as Arc<dyn Random>,
             engine: Some(Engine(Arc::new(EngineWorld {
@@ -483,7 +483,19 @@ impl Outlet for Posted {
 struct SimDisk {
     path: PathBuf,
     disk: FaultBackend,
+    pages: Directory,
     capacity: Arc<AtomicU64>,
+}
+
+impl SimDisk {
+    fn new(path: PathBuf, disk: FaultBackend, capacity: Arc<AtomicU64>) -> Self {
+        Self {
+            pages: Directory::on(Arc::new(disk.directory(PAGES)), &path),
+            path,
+            disk,
+            capacity,
+        }
+    }
 }
 
 /// Where the directories of database files are, on a simulated disk.
@@ -521,7 +533,7 @@ impl Disk for SimDisk {
     }
 
     fn pages(&self) -> Directory {
-        Directory::on(Arc::new(self.disk.directory(PAGES)), &self.path)
+        self.pages.clone()
     }
 
     fn space(&self) -> std::io::Result<Space> {

@@ -79,6 +79,15 @@ fn from_view(error: &ViewError) -> LimboError {
     }
 }
 
+/// A read that has failed, told to both who may wait for it: whoever asked gets the error, and the completion, which the engine
+/// may have put into a group before it asked and would otherwise wait for without end, has it too.
+fn failed(read: &Completion, error: LimboError) -> LimboError {
+    if let LimboError::CompletionError(error) = &error {
+        read.error(*error);
+    }
+    error
+}
+
 fn count(n: usize) -> Result<i32> {
     i32::try_from(n).map_err(|_| failure(ErrorKind::InvalidInput, "length of a transfer"))
 }
@@ -214,12 +223,13 @@ impl File for MainFile {
     }
 
     fn pread(&self, pos: u64, c: Completion) -> Result<Completion> {
-        let read = c.as_read();
-        let n = self
+        let buffer = c.as_read();
+        let read = self
             .view
-            .while_open(|| self.file.read_at(pos, read.buf().as_mut_slice()))
-            .map_err(|error| from_view(&error))?
-            .map_err(|error| from_io(&error, "read of the database file"))?;
+            .while_open(|| self.file.read_at(pos, buffer.buf().as_mut_slice()))
+            .map_err(|error| from_view(&error))
+            .and_then(|read| read.map_err(|error| from_io(&error, "read of the database file")));
+        let n = read.map_err(|error| failed(&c, error))?;
         c.complete(count(n)?);
         Ok(c)
     }
@@ -272,11 +282,11 @@ impl File for WalFile {
     }
 
     fn pread(&self, pos: u64, c: Completion) -> Result<Completion> {
-        let read = c.as_read();
+        let buffer = c.as_read();
         let n = self
             .view
-            .read_at(pos, read.buf().as_mut_slice())
-            .map_err(|error| from_view(&error))?;
+            .read_at(pos, buffer.buf().as_mut_slice())
+            .map_err(|error| failed(&c, from_view(&error)))?;
         c.complete(count(n)?);
         Ok(c)
     }

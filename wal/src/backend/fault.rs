@@ -224,6 +224,13 @@ impl FaultBackend {
         self.disk().capacity = bytes;
     }
 
+    /// Whether the machine has stopped, as [`stop_after`](FaultBackend::stop_after) wanted it.
+    #[must_use]
+    pub fn has_stopped(&self) -> bool {
+        let disk = self.disk();
+        disk.stop_after.is_some_and(|limit| disk.changes > limit)
+    }
+
     /// Bytes in all files that have a name.
     #[must_use]
     pub fn used(&self) -> u64 {

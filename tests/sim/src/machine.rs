@@ -1,0 +1,100 @@
+//! A machine: a disk and a clock that stay, and a node that comes and goes.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
+
+use ferrolite_node::simulation::{SimClock, SimNode};
+use ferrolite_wal::backend::FaultBackend;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+/// More than any simulation writes.
+pub(crate) const PLENTY: u64 = 1 << 30;
+
+/// A clock that runs at a rate of its own, and may jump ahead.
+#[derive(Debug)]
+pub(crate) struct MachineClock {
+    start: Instant,
+    /// How much faster it runs than true time, in millionths.
+    drift_ppm: i64,
+    jumped_ms: AtomicU64,
+    /// It never goes back.
+    last_ms: AtomicU64,
+}
+
+impl MachineClock {
+    pub(crate) fn new(drift_ppm: i64) -> Self {
+        Self {
+            start: Instant::now(),
+            drift_ppm,
+            jumped_ms: AtomicU64::new(0),
+            last_ms: AtomicU64::new(0),
+        }
+    }
+
+    pub(crate) fn jump(&self, ms: u64) {
+        self.jumped_ms.fetch_add(ms, Ordering::Relaxed);
+    }
+}
+
+impl SimClock for MachineClock {
+    fn now_ms(&self) -> u64 {
+        let passed = i64::try_from(self.start.elapsed().as_millis()).unwrap_or(i64::MAX);
+        let off = passed.saturating_mul(self.drift_ppm) / 1_000_000;
+        let shown = u64::try_from(passed.saturating_add(off)).unwrap_or(0);
+        let shown = shown.saturating_add(self.jumped_ms.load(Ordering::Relaxed));
+        self.last_ms.fetch_max(shown, Ordering::Relaxed).max(shown)
+    }
+}
+
+/// See the [module](self).
+#[derive(Debug)]
+pub(crate) struct Machine {
+    pub(crate) id: u64,
+    pub(crate) disk: FaultBackend,
+    pub(crate) capacity: Arc<AtomicU64>,
+    pub(crate) clock: Arc<MachineClock>,
+    /// How often a node was started here.
+    pub(crate) life: u64,
+    pub(crate) node: Option<Rc<SimNode>>,
+    pub(crate) tasks: Vec<JoinHandle<()>>,
+    /// The node was removed from the cluster, and is not to come back.
+    pub(crate) is_gone: bool,
+    /// Milliseconds that the disk takes for a batch, at most.
+    pub(crate) sync_ms: Arc<AtomicI64>,
+}
+
+impl Machine {
+    pub(crate) fn new(id: u64, drift_ppm: i64, sync_ms: u64) -> Self {
+        Self {
+            id,
+            disk: FaultBackend::new(),
+            capacity: Arc::new(AtomicU64::new(PLENTY)),
+            clock: Arc::new(MachineClock::new(drift_ppm)),
+            life: 0,
+            node: None,
+            tasks: Vec::new(),
+            is_gone: false,
+            sync_ms: Arc::new(AtomicI64::new(i64::try_from(sync_ms).unwrap_or(0))),
+        }
+    }
+
+    /// The power goes: the node is gone as it is. What of the unsynced parts of its disk is lost, `keep` says.
+    pub(crate) fn cut(&mut self, keep: impl FnMut(usize) -> bool) {
+        if let Some(node) = self.node.take() {
+            node.cut();
+        }
+        for task in self.tasks.drain(..) {
+            task.abort();
+        }
+        self.disk.crash(keep);
+    }
+}
+
+/// A time up to this many milliseconds.
+pub(crate) fn up_to(rng: &mut fastrand::Rng, ms: i64) -> Duration {
+    let ms = u64::try_from(ms).unwrap_or(0);
+    Duration::from_millis(if ms == 0 { 0 } else { rng.u64(0..=ms) })
+}

@@ -1,0 +1,283 @@
+//! SQL from the grammar, in transactions whose order can be told, and what one engine alone says to them in that order.
+//!
+//! Every transaction adds a row with a number of its own to a table. A transaction that writes has the database to itself from
+//! its BEGIN IMMEDIATE on, so the order of these rows is the order in which the cluster committed. In that order another engine,
+//! which knows nothing of clusters, is given the same statements; it has to answer each of them in the same way.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::rc::Rc;
+use std::time::Duration;
+
+use ferrolite_grammar::{Generator, Kind, Production, Profile, Statement};
+use ferrolite_workloads::{Connection, Failure, FailureKind, Value, World as _};
+
+use crate::clients::{Connected, Side};
+use crate::free::{self, Answer};
+use crate::reference::Reference;
+use crate::world::World;
+
+const CREATE: &str =
+    "CREATE TABLE IF NOT EXISTS replayed(place INTEGER PRIMARY KEY, number INTEGER NOT NULL)";
+const MARK: &str = "INSERT INTO replayed(number) VALUES (?)";
+const THINK_MS: u64 = 30;
+
+/// What is known about whether a transaction committed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Committed,
+    /// Nobody knows.
+    Unknown,
+    Not,
+}
+
+/// A transaction, and what was answered as far as anything was.
+#[derive(Debug)]
+struct Recorded {
+    client: u64,
+    statements: Vec<(Statement, Option<Result<Answer, String>>)>,
+    fate: Fate,
+}
+
+/// The transactions of all clients, by their numbers.
+#[derive(Debug, Default)]
+pub(crate) struct Replay {
+    recorded: RefCell<Vec<Recorded>>,
+}
+
+impl Replay {
+    /// Creates the table of marks.
+    pub(crate) async fn setup(&self, connection: &mut Connected) -> Result<(), Failure> {
+        connection.execute(CREATE, &[]).await.map(drop)
+    }
+
+    /// Sends transactions until the simulation is to heal.
+    pub(crate) async fn client(&self, world: Rc<World>, number: u64) {
+        let side = Side::new(&world, number);
+        let mut rng = world.plan.dice("replay", number);
+        let profile = Profile::draw(&mut rng);
+        let mut generator = Generator::new(rng.fork(), profile);
+        let mut open: Option<Connected> = None;
+        while world.goes_on() {
+            side.pause(Duration::from_millis(rng.u64(..THINK_MS))).await;
+            let mut connection = match open.take() {
+                Some(connection) => connection,
+                None => match side.connect(number).await {
+                    Ok(connection) => connection,
+                    Err(_) => {
+                        side.pause(Duration::from_millis(rng.u64(..200))).await;
+                        continue;
+                    }
+                },
+            };
+            let step = generator.next_step().statements;
+            let Some(statements) = replayable(step) else {
+                open = Some(connection);
+                continue;
+            };
+            if self
+                .transaction(&mut connection, number, statements)
+                .await
+                .is_ok()
+            {
+                open = Some(connection);
+            }
+        }
+    }
+
+    fn note(&self, number: usize, note: impl FnOnce(&mut Recorded)) {
+        if let Some(recorded) = self.recorded.borrow_mut().get_mut(number) {
+            note(recorded);
+        }
+    }
+
+    /// Runs a transaction. An error is one after which the connection is of no use.
+    async fn transaction(
+        &self,
+        connection: &mut Connected,
+        client: u64,
+        statements: Vec<Statement>,
+    ) -> Result<(), Failure> {
+        connection.execute("BEGIN IMMEDIATE", &[]).await?;
+        let number = self.recorded.borrow().len();
+        let kept = statements.iter().map(|statement| (statement.clone(), None));
+        self.recorded.borrow_mut().push(Recorded {
+            client,
+            statements: kept.collect(),
+            fate: Fate::Not,
+        });
+        for (place, statement) in statements.iter().enumerate() {
+            let answer = free::send(connection, statement).await;
+            let told = match &answer {
+                Ok(answer) => Ok(answer.clone()),
+                Err(failure) if failure.kind == FailureKind::Statement => {
+                    Err(failure.message.clone())
+                }
+                Err(failure) => return Err(failure.clone()),
+            };
+            self.note(number, |recorded| {
+                if let Some((_, answer)) = recorded.statements.get_mut(place) {
+                    *answer = Some(told);
+                }
+            });
+            if !connection.in_transaction() {
+                // The statement has ended it.
+                return Ok(());
+            }
+        }
+        let mark = i64::try_from(number).unwrap_or(i64::MAX);
+        let marked = connection.execute(MARK, &[Value::Integer(mark)]).await;
+        let marked = match marked {
+            Err(failure) if failure.kind != FailureKind::Statement => return Err(failure),
+            marked => marked.is_ok(),
+        };
+        if !marked {
+            if connection.in_transaction() {
+                connection.execute("ROLLBACK", &[]).await?;
+            }
+            return Ok(());
+        }
+        // From here on it may have been done.
+        self.note(number, |recorded| recorded.fate = Fate::Unknown);
+        match connection.execute("COMMIT", &[]).await {
+            Ok(_) => {
+                self.note(number, |recorded| recorded.fate = Fate::Committed);
+                Ok(())
+            }
+            Err(failure) if failure.kind == FailureKind::Unknown => Err(failure),
+            Err(failure) => {
+                self.note(number, |recorded| recorded.fate = Fate::Not);
+                if failure.kind == FailureKind::Statement && connection.in_transaction() {
+                    connection.execute("ROLLBACK", &[]).await?;
+                }
+                if failure.kind == FailureKind::Statement {
+                    Ok(())
+                } else {
+                    Err(failure)
+                }
+            }
+        }
+    }
+
+    /// Reads the order of the transactions.
+    pub(crate) async fn order(&self, connection: &mut Connected) -> Result<Vec<usize>, Failure> {
+        let rows = connection.query("SELECT number FROM replayed ORDER BY place", &[]);
+        let numbers = rows.await?.into_iter().filter_map(|row| {
+            let number = row.first()?.as_integer()?;
+            usize::try_from(number).ok()
+        });
+        Ok(numbers.collect())
+    }
+
+    /// Holds what was answered against what one engine says. Returns how many transactions that were.
+    pub(crate) fn check(&self, order: &[usize]) -> Result<u64, String> {
+        let recorded = self.recorded.borrow();
+        let mut seen = BTreeSet::new();
+        for number in order {
+            let Some(transaction) = recorded.get(*number) else {
+                return Err(format!("there is a transaction {number} that nobody sent"));
+            };
+            if transaction.fate == Fate::Not {
+                return Err(format!(
+                    "transaction {number} is there and certainly did not commit"
+                ));
+            }
+            if !seen.insert(*number) {
+                return Err(format!("transaction {number} is there twice"));
+            }
+        }
+        for (number, transaction) in recorded.iter().enumerate() {
+            if transaction.fate == Fate::Committed && !seen.contains(&number) {
+                return Err(format!(
+                    "transaction {number} of client {} was acknowledged and is lost",
+                    transaction.client
+                ));
+            }
+        }
+        let mut alone = Reference::new().map_err(|error| error.to_string())?;
+        alone.run(CREATE, &[]).map_err(|error| error.to_string())?;
+        for number in order {
+            if let Some(transaction) = recorded.get(*number) {
+                replay(&mut alone, *number, transaction)?;
+            }
+        }
+        Ok(order.len() as u64)
+    }
+}
+
+fn replay(alone: &mut Reference, number: usize, transaction: &Recorded) -> Result<(), String> {
+    let unable = |error: ferrolite_sql::Error| format!("transaction {number}: {error}");
+    alone.run("BEGIN IMMEDIATE", &[]).map_err(unable)?;
+    for (statement, told) in &transaction.statements {
+        let said = alone.run(&statement.sql, &free::params(statement));
+        let Some(told) = told else {
+            continue;
+        };
+        let same = match (&said, told) {
+            (Ok((rows, _)), Ok(Answer::Rows(told))) => {
+                if statement.ordered {
+                    rows == told
+                } else {
+                    sorted(rows) == sorted(told)
+                }
+            }
+            (Ok((_, changed)), Ok(Answer::Changed(told))) => {
+                statement.kind != Kind::Write || changed == told
+            }
+            (Err(_), Err(_)) => true,
+            _ => false,
+        };
+        if !same {
+            let said = match said {
+                Ok((rows, changed)) if free::has_rows(statement) => format!("{rows:?} ({changed})"),
+                Ok((_, changed)) => format!("{changed} changed"),
+                Err(error) => error.to_string(),
+            };
+            return Err(format!(
+                "transaction {number} of client {}: {}\n  with {:?}\n  was answered {told:?}\n  and one engine says {said}",
+                transaction.client, statement.sql, statement.params
+            ));
+        }
+    }
+    if !alone.in_transaction() {
+        return Err(format!(
+            "transaction {number} was ended by a statement, with one engine alone"
+        ));
+    }
+    let mark = i64::try_from(number).unwrap_or(i64::MAX);
+    alone.run(MARK, &[Value::Integer(mark)]).map_err(unable)?;
+    alone.run("COMMIT", &[]).map_err(unable)?;
+    Ok(())
+}
+
+fn sorted(rows: &[Vec<Value>]) -> Vec<String> {
+    let mut rows: Vec<_> = rows.iter().map(|row| format!("{row:?}")).collect();
+    rows.sort();
+    rows
+}
+
+/// The statements of a step without its own transaction; nothing if it cannot be replayed.
+fn replayable(step: Vec<Statement>) -> Option<Vec<Statement>> {
+    let is_random = |statement: &Statement| {
+        let left_out = [Production::Random, Production::Vacuum];
+        left_out
+            .iter()
+            .any(|production| statement.productions.contains(production))
+    };
+    if step.iter().any(is_random) {
+        return None;
+    }
+    let is_frame = |statement: &Statement| {
+        let sql = statement.sql.trim_start();
+        statement.kind == Kind::Control
+            && ["BEGIN", "COMMIT", "END", "ROLLBACK", "PRAGMA"]
+                .iter()
+                .any(|word| sql.starts_with(word))
+            && !sql.contains(" TO ")
+    };
+    let statements: Vec<_> = step
+        .into_iter()
+        .filter(|statement| !is_frame(statement))
+        .collect();
+    (!statements.is_empty()).then_some(statements)
+}
