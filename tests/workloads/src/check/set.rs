@@ -1,8 +1,9 @@
-//! A set to which elements are added, and which is read whole.
+//! Sets to which elements are added, and which are read whole.
 //!
 //! What must hold is in [`growing`](super::growing): what is acknowledged is there from then on and at the end, what failed
 //! is not, and what is added together appears together.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use super::growing::{self, Read, Write};
@@ -12,10 +13,18 @@ use crate::history;
 /// What is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Question {
-    /// To add elements that were never added before, together.
-    Add(Vec<i64>),
+    /// To add elements together.
+    Add {
+        /// To this set.
+        set: i64,
+        /// Which were never added before.
+        elements: Vec<i64>,
+    },
     /// All elements.
-    Read,
+    Read {
+        /// Of this set.
+        set: i64,
+    },
 }
 
 /// What is answered.
@@ -33,8 +42,8 @@ pub type Operation = history::Operation<Question, Answer>;
 impl fmt::Display for Question {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Add(elements) => write!(f, "add {}", list(elements)),
-            Self::Read => f.write_str("read"),
+            Self::Add { set, elements } => write!(f, "add {} to {set}", list(elements)),
+            Self::Read { set } => write!(f, "read {set}"),
         }
     }
 }
@@ -55,15 +64,20 @@ impl fmt::Display for Answer {
 /// # Errors
 /// What is wrong with it.
 pub fn check(operations: &[Operation]) -> Result<(), Violation> {
-    let mut writes = Vec::new();
-    let mut reads = Vec::new();
+    let mut sets: BTreeMap<i64, (Vec<Write<'_>>, Vec<Read<'_>>)> = BTreeMap::new();
     for operation in operations {
-        if let Question::Add(elements) = &operation.question {
-            writes.push(Write::new(operation, elements));
-        }
-        if let Some(Answer::Elements(elements)) = operation.answer() {
-            reads.push(Read::new(operation, elements));
+        match (&operation.question, operation.answer()) {
+            (Question::Add { set, elements }, _) => {
+                let write = Write::new(operation, elements);
+                sets.entry(*set).or_default().0.push(write);
+            }
+            (Question::Read { set }, Some(Answer::Elements(elements))) => {
+                let read = Read::new(operation, elements);
+                sets.entry(*set).or_default().1.push(read);
+            }
+            _ => {}
         }
     }
-    growing::check(&writes, &reads)
+    let mut sets = sets.values();
+    sets.try_for_each(|(writes, reads)| growing::check(writes, reads))
 }
