@@ -329,3 +329,6 @@ fn impossible(
     );
     Violation::new(Anomaly::NotLinearizable, why)
 }
+
+#[cfg(test)]
+mod tests;

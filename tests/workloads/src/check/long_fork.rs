@@ -80,3 +80,6 @@ pub fn check(operations: &[Operation]) -> Result<(), Violation> {
     let mut groups = groups.values();
     groups.try_for_each(|(writes, reads)| growing::check(writes, reads))
 }
+
+#[cfg(test)]
+mod tests;

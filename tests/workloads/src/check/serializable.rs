@@ -31,6 +31,8 @@
 mod anomalies;
 mod graph;
 mod lists;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 

@@ -81,3 +81,6 @@ pub fn check(operations: &[Operation]) -> Result<(), Violation> {
     let mut sets = sets.values();
     sets.try_for_each(|(writes, reads)| growing::check(writes, reads))
 }
+
+#[cfg(test)]
+mod tests;
