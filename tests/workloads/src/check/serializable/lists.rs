@@ -101,6 +101,9 @@ impl Lists {
                 .filter(|element| !read.contains(element));
             key.unread = unread.collect();
             key.order = order;
+            for pair in key.order.windows(2) {
+                key.check_pair(*name, pair, &own, operations)?;
+            }
             key.check_last(*name, operations)?;
         }
         Ok(lists)
@@ -264,6 +267,37 @@ impl Key {
                 Anomaly::IntermediateRead,
                 &why,
                 writer.into_iter().chain(reader()),
+            ));
+        }
+        Ok(())
+    }
+
+    /// Whether two elements that follow each other are in their transaction's order, if they are from the same. If there is
+    /// something between them or one is missing, that is a cycle.
+    fn check_pair(
+        &self,
+        name: i64,
+        pair: &[i64],
+        own: &[BTreeMap<i64, Own>],
+        operations: &[Operation],
+    ) -> Result<(), Violation> {
+        let [first, second] = *pair else {
+            return Ok(());
+        };
+        let (Some(writer), Some(other)) = (self.writer(first), self.writer(second)) else {
+            return Ok(());
+        };
+        let own = own.get(writer).and_then(|keys| keys.get(&name));
+        let appended = own.map(|own| own.appended.as_slice()).unwrap_or_default();
+        let place = |element| appended.iter().position(|appended| *appended == element);
+        if writer == other && place(first) > place(second) {
+            let why = format!(
+                "list {name} has {first} before {second}, which a transaction appended the other way round"
+            );
+            return Err(violation(
+                Anomaly::IncompatibleOrders,
+                &why,
+                operations.get(writer),
             ));
         }
         Ok(())

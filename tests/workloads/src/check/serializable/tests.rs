@@ -167,6 +167,15 @@ fn lists_that_cannot_be_are_found() {
                 t(1, 2, &[a(1, 2), r(1, &[2])]),
             ],
         ),
+        // The order within a transaction.
+        (
+            Anomaly::IncompatibleOrders,
+            &[
+                t(0, 1, &[a(1, 1), a(1, 2)]),
+                t(2, 3, &[a(1, 3)]),
+                t(4, 5, &[r(1, &[2, 1, 3])]),
+            ],
+        ),
         // Lost.
         (
             Anomaly::Lost,
