@@ -59,16 +59,19 @@ fn run(name: Name, seed: u64, fault: Fault) -> (Result<Summary, Violation>, Stri
 #[test]
 fn clean_runs_pass() {
     for name in Name::ALL {
+        let mut unknown = 0;
         for seed in 0..2 * SEEDS {
             let (verdict, history) = run(*name, seed, Fault::None);
             match verdict {
                 Ok(summary) => {
                     assert!(summary.acknowledged > 200, "{name} {seed}: {summary}");
                     assert!(summary.failed > 10, "{name} {seed}: {summary}");
+                    unknown += summary.unknown;
                 }
                 Err(violation) => panic!("{name}, seed {seed}: {violation}\n{history}"),
             }
         }
+        assert!(unknown > 20, "{name}: {unknown}");
     }
 }
 

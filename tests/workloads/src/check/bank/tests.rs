@@ -1,3 +1,5 @@
+//! Accounts, in histories written down by hand and made at random.
+
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use proptest::prelude::*;
@@ -5,6 +7,7 @@ use proptest::prelude::*;
 use super::{Accounts, Answer, Operation, Question, check};
 use crate::check::Anomaly;
 use crate::check::made::{Shape, anomaly, failed, history, ok, unknown};
+use crate::history::Outcome;
 
 const ACCOUNTS: Accounts = Accounts {
     count: 3,
@@ -151,7 +154,7 @@ proptest! {
     fn wrong_reads_are_found(seed: u64, spread in 1..6_u64, trouble in 0..20_u64, count in 20..100_usize, changed in 0..3_usize) {
         let mut operations = made(Shape { seed, spread, trouble }, count);
         let mut reads = operations.iter_mut().filter_map(|operation| match &mut operation.outcome {
-            crate::Outcome::Ok(Answer::Balances(balances)) => Some(balances),
+            Outcome::Ok(Answer::Balances(balances)) => Some(balances),
             _ => None,
         });
         let Some(balances) = reads.next() else { return Ok(()) };

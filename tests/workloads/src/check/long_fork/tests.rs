@@ -1,3 +1,5 @@
+//! Groups of keys, in histories written down by hand.
+
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use super::{Answer, Operation, Question, check};

@@ -1,3 +1,5 @@
+//! Counters, in histories written down by hand and made at random.
+
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use proptest::prelude::*;
@@ -7,6 +9,7 @@ use crate::check::Anomaly;
 use crate::check::made::{
     Shape, Twin, anomaly, at_last, failed, history, is_explained, ok, unknown,
 };
+use crate::history::Outcome;
 
 const KEY: i64 = 2;
 const INCREMENT: Question = Question::Increment { key: KEY };
@@ -143,7 +146,7 @@ proptest! {
         let mut operations = made(Shape { seed, spread, trouble }, count);
         let mut rng = fastrand::Rng::with_seed(seed);
         let changed = rng.usize(0..operations.len());
-        if let crate::Outcome::Ok(Answer::Value(value)) = &mut operations[changed].outcome {
+        if let Outcome::Ok(Answer::Value(value)) = &mut operations[changed].outcome {
             *value += rng.i64(-1..2);
         }
         if check(&operations).is_err() {
@@ -165,7 +168,7 @@ proptest! {
             Some((later, value - 1))
         });
         if let Some((later, value)) = back {
-            operations[later].outcome = crate::Outcome::Ok(Answer::Value(value));
+            operations[later].outcome = Outcome::Ok(Answer::Value(value));
             prop_assert!(check(&operations).is_err());
         }
     }

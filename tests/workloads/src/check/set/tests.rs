@@ -1,3 +1,5 @@
+//! Sets, in histories written down by hand and made at random.
+
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use proptest::prelude::*;
@@ -7,6 +9,7 @@ use crate::check::Anomaly;
 use crate::check::made::{
     Shape, Twin, anomaly, at_last, failed, history, is_explained, ok, unknown,
 };
+use crate::history::Outcome;
 
 const SET: i64 = 1;
 
@@ -207,7 +210,7 @@ proptest! {
             })
             .collect();
         for operation in &mut operations {
-            let crate::Outcome::Ok(Answer::Elements(seen)) = &mut operation.outcome else {
+            let Outcome::Ok(Answer::Elements(seen)) = &mut operation.outcome else {
                 continue;
             };
             // All of an add is there or not, most often.
@@ -231,7 +234,7 @@ proptest! {
             return Ok(());
         };
         for operation in &mut operations {
-            if let crate::Outcome::Ok(Answer::Elements(seen)) = &mut operation.outcome
+            if let Outcome::Ok(Answer::Elements(seen)) = &mut operation.outcome
                 && operation.invoked.position > after
             {
                 seen.retain(|element| !elements.contains(element));
