@@ -245,6 +245,9 @@ impl Graph {
         let mut came: BTreeMap<Index, (usize, Option<Edge>)> = BTreeMap::from([(from, (0, None))]);
         let mut queue = VecDeque::from([(from, 0)]);
         while let Some((node, length)) = queue.pop_front() {
+            if node == to {
+                break;
+            }
             if came.get(&node).is_some_and(|(known, _)| *known < length) {
                 continue;
             }
