@@ -120,6 +120,8 @@ struct Shared<Q, A> {
     operations: Vec<Operation<Q, A>>,
     /// What was answered that cannot be understood.
     oddities: Vec<String>,
+    /// Whether all that is left in the end was read.
+    closed: bool,
 }
 
 /// An operation that is under way.
@@ -142,6 +144,7 @@ impl<Q, A> Default for History<Q, A> {
             next: 0,
             operations: Vec::new(),
             oddities: Vec::new(),
+            closed: false,
         };
         Self {
             shared: Rc::new(RefCell::new(shared)),
@@ -201,6 +204,16 @@ impl<Q, A> History<Q, A> {
         self.shared.borrow().oddities.clone()
     }
 
+    /// All clients have ended, and all that is left was read.
+    pub fn close(&self) {
+        self.shared.borrow_mut().closed = true;
+    }
+
+    /// Whether all clients have ended, and all that is left was read.
+    pub fn is_closed(&self) -> bool {
+        self.shared.borrow().closed
+    }
+
     /// How many operations there are.
     pub fn len(&self) -> usize {
         self.shared.borrow().operations.len()
@@ -211,13 +224,9 @@ impl<Q, A> History<Q, A> {
         self.len() == 0
     }
 
-    /// What there is, in the order of invocations.
-    pub fn operations(&self) -> Vec<Operation<Q, A>>
-    where
-        Q: Clone,
-        A: Clone,
-    {
-        self.shared.borrow().operations.clone()
+    /// Looks at what there is, in the order of invocations.
+    pub fn with<T>(&self, look: impl FnOnce(&[Operation<Q, A>]) -> T) -> T {
+        look(&self.shared.borrow().operations)
     }
 }
 
