@@ -151,6 +151,12 @@ impl Checkpointer {
         Ok(())
     }
 
+    /// What looks for rot.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn rounds(&mut self) -> (&mut Scrub, &Store) {
+        (&mut self.scrub, &self.store)
+    }
+
     /// How long until some pages are to be looked at for rot.
     pub(crate) fn scrubs_in(&self) -> Duration {
         self.scrub.due_in()

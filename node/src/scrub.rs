@@ -152,6 +152,19 @@ impl Scrub {
         }
     }
 
+    /// Has all pages looked at from now on, and once more those that this round has passed.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn begin_round(&mut self) {
+        self.next_round = Instant::now();
+    }
+
+    /// Whether the round is over, and nothing has been found that is not put back.
+    #[cfg(feature = "simulation")]
+    pub(crate) fn is_done(&self, store: &Store) -> bool {
+        let files = store.open_files();
+        self.next_round > Instant::now() && files.iter().all(|(_, file)| file.rotten().is_empty())
+    }
+
     /// How long until the next step.
     pub(crate) fn due_in(&self) -> Duration {
         self.due.saturating_duration_since(Instant::now())

@@ -116,7 +116,7 @@ pub struct SimStatus {
     pub last: u64,
     /// Why it takes no part any more, if it does not.
     pub halted: Option<String>,
-    /// The members that it knows, and whether they vote.
+    /// The members that it knows, and whether they keep the data.
     pub members: Vec<(NodeId, bool)>,
 }
 
@@ -407,7 +407,7 @@ impl SimNode {
         let status = self.handle.status.borrow();
         let members = status.configuration.as_ref().map_or_else(Vec::new, |all| {
             let members = all.members().iter();
-            members.map(|m| (m.id, m.role == Role::Voter)).collect()
+            members.map(|m| (m.id, m.role != Role::Spare)).collect()
         });
         SimStatus {
             term: status.term,
@@ -419,6 +419,19 @@ impl SimNode {
             halted: status.halted.clone(),
             members,
         }
+    }
+
+    /// Has all pages looked at for rot from now on.
+    pub fn begin_scrub(&self) {
+        self.checkpointer.borrow_mut().rounds().0.begin_round();
+    }
+
+    /// Whether all pages have been looked at, and those that have rotted are put back.
+    #[must_use]
+    pub fn is_scrubbed(&self) -> bool {
+        let mut checkpointer = self.checkpointer.borrow_mut();
+        let (scrub, store) = checkpointer.rounds();
+        scrub.is_done(store)
     }
 
     /// The machine has lost its power. What the node had in memory is gone; what it had asked of the disk is in the disk.

@@ -166,6 +166,20 @@ impl Database {
         Ok(done)
     }
 
+    /// Whether the engine's idea of the schema no longer fits the database, so that no session can run anything any more. A
+    /// change of the schema that fails in the middle can leave it so; opened anew, the database is well.
+    #[must_use]
+    pub fn is_confused(self: &Arc<Self>) -> bool {
+        let look = || {
+            let session = self.connect()?;
+            let Some(mut statement) = session.prepare("SELECT count(*) FROM sqlite_schema")? else {
+                return Ok(());
+            };
+            session.step(&mut statement).map(drop)
+        };
+        look().is_err_and(|error: Error| error.is_schema())
+    }
+
     /// Closes the database under all of its sessions. Nothing reads from its file any more once this
     /// returns; what was staged and not committed is forgotten.
     pub fn close(&self) {

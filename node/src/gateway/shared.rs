@@ -260,14 +260,15 @@ impl Runner {
     async fn round(&mut self) -> Result<(), Failure> {
         let turn = wait_for_turn(&self.database, PATIENCE).await?;
         self.handle.store.room.check(0)?;
+        // Before anything is taken out of the queue: what fails here is told to all that wait.
+        let mut session = match self.session.take() {
+            Some(session) => session,
+            None => Box::new(SharedSession::new(&self.database)?),
+        };
         let writes: Vec<Write> = {
             let mut queue = self.database.shared.queue();
             let count = queue.waiting.len().min(WRITES_AT_ONCE);
             queue.waiting.drain(..count).collect()
-        };
-        let mut session = match self.session.take() {
-            Some(session) => session,
-            None => Box::new(SharedSession::new(&self.database)?),
         };
         let verdicts = session.run(&self.database, turn, &writes);
         if session.is_large() {

@@ -175,7 +175,11 @@ impl workloads::Connection for Connected {
     async fn execute(&mut self, sql: &str, params: &[Value]) -> Result<u64, Failure> {
         let given = params.iter().map(wire).collect();
         let changed = self.ask(sql, async |session| session.execute(sql, given).await);
-        let changed = changed.await?;
+        let changed = changed.await;
+        self.side
+            .world
+            .answered(self.client, || format!("{sql} {params:?}: {changed:?}"));
+        let changed = changed?;
         self.side.world.trace.count(&changed.to_le_bytes());
         Ok(u64::try_from(changed).unwrap_or(0))
     }
@@ -183,7 +187,11 @@ impl workloads::Connection for Connected {
     async fn query(&mut self, sql: &str, params: &[Value]) -> Result<Vec<Vec<Value>>, Failure> {
         let given = params.iter().map(wire).collect();
         let rows = self.ask(sql, async |session| session.query(sql, given).await);
-        let rows = rows.await?;
+        let rows = rows.await;
+        self.side
+            .world
+            .answered(self.client, || format!("{sql} {params:?}: {rows:?}"));
+        let rows = rows?;
         let rows: Vec<Vec<Value>> = rows
             .into_iter()
             .map(|row| row.into_iter().map(own).collect())

@@ -137,6 +137,9 @@ async fn torn_crash(world: &Rc<World>, rng: &mut Rng) {
     };
     // Now and then again while it recovers.
     for _ in 0..3 {
+        if world.is_healed() {
+            return;
+        }
         let changes = rng.u64(0..60);
         world.with(id, |machine| machine.disk.stop_after(changes));
         for _ in 0..200 {

@@ -20,13 +20,13 @@
 //! # Example
 //!
 //! ```
-//! use ferrolite_sim::{Plan, run};
+//! use ferrolite_sim::{Extent, Plan, run};
 //!
 //! let mut plan = Plan::draw(7, Some("register".parse()?));
 //! plan.time = std::time::Duration::from_millis(500);
-//! let report = run(&plan, false);
+//! let report = run(&plan, Extent::default());
 //! assert_eq!(report.failure, None);
-//! assert_eq!(report.sum, run(&plan, false).sum, "the same seed is the same simulation");
+//! assert_eq!(report.sum, run(&plan, Extent::default()).sum, "the same seed is the same simulation");
 //! # Ok::<(), String>(())
 //! ```
 
@@ -44,5 +44,5 @@ mod verdict;
 mod world;
 
 pub use plan::{Load, Plan};
-pub use run::{Report, note_panics, run};
+pub use run::{Extent, Report, note_panics, run};
 pub use world::Counts;

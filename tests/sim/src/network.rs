@@ -184,6 +184,7 @@ fn deliver(world: &World, frame: Frame) {
     if !introduce(world, (from, life), to, sender.as_deref(), &receiver) {
         return;
     }
+    let _in_its_name = tracing::info_span!("node", id = to).entered();
     if !receiver.deliver(from, bytes) {
         world.fail(format!(
             "node {to} cannot make sense of what node {from} sent"

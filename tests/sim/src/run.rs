@@ -53,12 +53,21 @@ fn take_panic() -> Option<String> {
     PANICKED.take()
 }
 
-/// Runs a simulation. `with_sqlite` has stock SQLite look at the database at the end.
+/// How much is looked at.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Extent {
+    /// Stock SQLite looks at the database at the end.
+    pub with_sqlite: bool,
+    /// The trace has every statement, and its answer.
+    pub statements: bool,
+}
+
+/// Runs a simulation.
 ///
 /// # Panics
 /// When the system has no memory left for an executor.
 #[must_use]
-pub fn run(plan: &Plan, with_sqlite: bool) -> Report {
+pub fn run(plan: &Plan, extent: Extent) -> Report {
     take_panic();
     let executor = tokio::runtime::Builder::new_current_thread()
         .enable_time()
@@ -67,8 +76,7 @@ pub fn run(plan: &Plan, with_sqlite: bool) -> Report {
     let Ok(executor) = executor else {
         panic!("no executor can be made");
     };
-    let report =
-        tokio::task::LocalSet::new().block_on(&executor, simulate(plan.clone(), with_sqlite));
+    let report = tokio::task::LocalSet::new().block_on(&executor, simulate(plan.clone(), extent));
     // What is left of nodes and clients goes with it.
     drop(executor);
     report
@@ -80,9 +88,9 @@ enum Running {
     Replay(Replay),
 }
 
-async fn simulate(plan: Plan, with_sqlite: bool) -> Report {
+async fn simulate(plan: Plan, extent: Extent) -> Report {
     let (queue, frames) = unbounded_channel();
-    let world = Rc::new(World::new(plan.clone(), queue));
+    let world = Rc::new(World::new(plan.clone(), queue, extent.statements));
     let carrier = tokio::task::spawn_local(postman(Rc::clone(&world), frames));
     found(&world).await;
     let loads: Rc<Vec<Running>> = Rc::new(
@@ -145,7 +153,7 @@ async fn simulate(plan: Plan, with_sqlite: bool) -> Report {
         }
     }
     if world.failure().is_none() {
-        judge(&world, &loads, with_sqlite).await;
+        judge(&world, &loads, extent.with_sqlite).await;
     }
     if let Some(panic) = take_panic() {
         world.fail(panic);
@@ -227,6 +235,7 @@ async fn judge(world: &Rc<World>, loads: &[Running], with_sqlite: bool) {
         }
     }
     verdict::settle(world).await;
+    verdict::scrubbed(world).await;
     if world.failure().is_none() {
         verdict::compare(world, with_sqlite);
     }

@@ -3,11 +3,12 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use ferrolite_node::simulation::database_file;
+use ferrolite_node::simulation::{SimStatus, database_file};
 use ferrolite_workloads::{Connection, Failure, World as _};
 
 use crate::clients::{Connected, Side};
 use crate::faults::stop;
+use crate::plan::Fault;
 use crate::trace::Whose;
 use crate::world::{DATABASE, World};
 
@@ -58,6 +59,9 @@ pub(crate) async fn settle(world: &World) {
         }
         if world.now() > deadline {
             let why = now.err().unwrap_or_default();
+            for node in world.nodes() {
+                world.say(Whose::Node(node.id()), format!("{:?}", node.status()));
+            }
             world.fail(format!(
                 "the cluster does not come to rest within {} s: {why}",
                 PROGRESS.as_secs()
@@ -69,14 +73,18 @@ pub(crate) async fn settle(world: &World) {
     }
 }
 
+/// The members that keep the data.
+fn keepers(status: &SimStatus) -> Vec<u64> {
+    let members = status.members.iter().filter(|(_, keeps)| *keeps);
+    members.map(|(id, _)| *id).collect()
+}
+
 /// The last index that all members of the cluster have applied, if that is the last there is.
 fn everywhere(world: &World) -> Result<u64, String> {
     let leader = world.leader().ok_or("nobody leads")?;
     let status = leader.status();
-    for (id, _) in &status.members {
-        let node = world
-            .node(*id)
-            .ok_or_else(|| format!("node {id} is down"))?;
+    for id in keepers(&status) {
+        let node = world.node(id).ok_or_else(|| format!("node {id} is down"))?;
         let other = node.status();
         if other.applied != status.last {
             return Err(format!(
@@ -89,6 +97,30 @@ fn everywhere(world: &World) -> Result<u64, String> {
         }
     }
     Ok(status.last)
+}
+
+/// What has rotted is put back, if anything has.
+pub(crate) async fn scrubbed(world: &World) {
+    if !world.plan.has(Fault::Rot) && !world.plan.has(Fault::Misdirected) {
+        return;
+    }
+    // Once more: a page may have rotted that the first round had passed.
+    for _ in 0..2 {
+        for node in world.nodes() {
+            node.begin_scrub();
+        }
+        let deadline = world.now() + PROGRESS;
+        tokio::time::sleep(LOOK).await;
+        while !world.nodes().iter().all(|node| node.is_scrubbed()) {
+            if world.now() > deadline {
+                world.fail("pages that have rotted are not put back");
+            }
+            if world.failure().is_some() {
+                return;
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
 }
 
 /// The cluster takes writes again.
@@ -114,7 +146,7 @@ pub(crate) fn compare(world: &World, with_sqlite: bool) {
         world.fail("nobody leads at the end");
         return;
     };
-    let members: Vec<u64> = leader.status().members.iter().map(|(id, _)| *id).collect();
+    let members = keepers(&leader.status());
     world.counts.borrow_mut().entries = leader.status().last;
     drop(leader);
     for id in world.machines() {

@@ -11,6 +11,7 @@ use ferrolite_node::Options;
 use ferrolite_node::simulation::{Setup, SimClock, SimNode};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::Instant;
+use tracing::Instrument;
 
 use crate::machine::{Machine, up_to};
 use crate::network::{Frame, Letterbox, Weather};
@@ -51,13 +52,15 @@ pub(crate) struct World {
     machines: RefCell<BTreeMap<u64, Machine>>,
     queue: UnboundedSender<Frame>,
     failure: RefCell<Option<String>>,
+    /// Every statement is said.
+    statements: bool,
     start: Instant,
     /// Nothing goes wrong any more from here on.
     healed: Cell<bool>,
 }
 
 impl World {
-    pub(crate) fn new(plan: Plan, queue: UnboundedSender<Frame>) -> Self {
+    pub(crate) fn new(plan: Plan, queue: UnboundedSender<Frame>, statements: bool) -> Self {
         Self {
             weather: Weather::new(&plan),
             plan,
@@ -66,6 +69,7 @@ impl World {
             machines: RefCell::default(),
             queue,
             failure: RefCell::default(),
+            statements,
             start: Instant::now(),
             healed: Cell::new(false),
         }
@@ -73,6 +77,13 @@ impl World {
 
     pub(crate) fn now(&self) -> Duration {
         self.start.elapsed()
+    }
+
+    /// A statement was answered.
+    pub(crate) fn answered(&self, client: u64, what: impl FnOnce() -> String) {
+        if self.statements {
+            self.say(Whose::Client(client), what());
+        }
     }
 
     pub(crate) fn say(&self, whose: Whose, what: impl Into<String>) {
@@ -251,10 +262,14 @@ impl World {
         let (log, pages) = (takes("log"), takes("pages"));
         let (replica, writer, checkpointer) = (Rc::clone(node), Rc::clone(node), Rc::clone(node));
         let (world, watched) = (Rc::clone(self), Rc::clone(node));
+        let span = || tracing::info_span!("node", id, life);
+        let replica = async move { replica.run_replica().await };
+        let writer = async move { writer.run_log(log).await };
+        let checkpointer = async move { checkpointer.run_pages(pages).await };
         vec![
-            tokio::task::spawn_local(async move { replica.run_replica().await }),
-            tokio::task::spawn_local(async move { writer.run_log(log).await }),
-            tokio::task::spawn_local(async move { checkpointer.run_pages(pages).await }),
+            tokio::task::spawn_local(replica.instrument(span())),
+            tokio::task::spawn_local(writer.instrument(span())),
+            tokio::task::spawn_local(checkpointer.instrument(span())),
             tokio::task::spawn_local(async move { world.watch(&watched).await }),
         ]
     }
