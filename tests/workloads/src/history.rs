@@ -120,6 +120,8 @@ struct Shared<Q, A> {
     operations: Vec<Operation<Q, A>>,
     /// What was answered that cannot be understood.
     oddities: Vec<String>,
+    /// Whether all that is left in the end was read.
+    closed: bool,
 }
 
 /// An operation that is under way.
@@ -142,6 +144,7 @@ impl<Q, A> Default for History<Q, A> {
             next: 0,
             operations: Vec::new(),
             oddities: Vec::new(),
+            closed: false,
         };
         Self {
             shared: Rc::new(RefCell::new(shared)),
@@ -199,6 +202,16 @@ impl<Q, A> History<Q, A> {
     /// What was answered that no database may answer.
     pub fn oddities(&self) -> Vec<String> {
         self.shared.borrow().oddities.clone()
+    }
+
+    /// All clients have ended, and all that is left was read.
+    pub fn close(&self) {
+        self.shared.borrow_mut().closed = true;
+    }
+
+    /// Whether all clients have ended, and all that is left was read.
+    pub fn is_closed(&self) -> bool {
+        self.shared.borrow().closed
     }
 
     /// How many operations there are.

@@ -13,8 +13,12 @@
 //! | `long-fork` | writes of single keys, reads of groups of them | writes are seen in one order by all |
 //! | `monotonic` | increments and reads of counters | counters never go back |
 
-mod append;
-mod bank;
+pub(crate) mod append;
+pub(crate) mod bank;
+pub(crate) mod long_fork;
+pub(crate) mod monotonic;
+pub(crate) mod register;
+pub(crate) mod set;
 
 use std::fmt;
 use std::str::FromStr;
@@ -22,6 +26,10 @@ use std::time::Duration;
 
 pub use append::Append;
 pub use bank::Bank;
+pub use long_fork::LongFork;
+pub use monotonic::Monotonic;
+pub use register::Register;
+pub use set::Set;
 
 use crate::check::{Anomaly, Violation};
 use crate::connection::{Connection, Failure, World};
@@ -164,6 +172,7 @@ pub trait Workload {
         for question in self.last() {
             ask(self, world, connection, FINISH, question, Manner::last()).await?;
         }
+        self.history().close();
         Ok(())
     }
 
@@ -176,18 +185,13 @@ pub trait Workload {
         if let Some(oddity) = oddities.next() {
             return Err(Violation::new(Anomaly::Malformed, oddity));
         }
-        let operations = self.history().operations();
-        if !self.last().is_empty()
-            && !operations
-                .iter()
-                .any(|last| last.is_final() && last.is_ok())
-        {
-            let why = "nothing was read when all clients had ended";
+        self.judge()?;
+        if !self.history().is_closed() {
+            let why = "not all was read when all clients had ended";
             return Err(Violation::new(Anomaly::Undecided, why));
         }
-        self.judge()?;
         let mut summary = Summary::default();
-        for operation in operations {
+        for operation in self.history().operations() {
             summary.operations += 1;
             match operation.outcome {
                 Outcome::Ok(_) => summary.acknowledged += 1,
@@ -339,4 +343,12 @@ workloads! {
     Bank "bank"
     /// Lists that are appended to.
     Append "append"
+    /// Single values that are read, written, and compared and set.
+    Register "register"
+    /// Sets to which elements are added.
+    Set "set"
+    /// Keys that are written once and read in groups.
+    LongFork "long-fork"
+    /// Counters that are incremented.
+    Monotonic "monotonic"
 }

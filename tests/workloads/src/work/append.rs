@@ -11,7 +11,7 @@ use std::cell::RefCell;
 
 use super::Workload;
 use crate::check::Violation;
-use crate::check::serializable::{Micro, Transaction as Question, check};
+use crate::check::serializable::{Committed, Micro, Transaction as Question, check};
 use crate::connection::{Connection, Failure};
 use crate::history::History;
 use crate::transaction::{Manner, Stop, Transaction};
@@ -37,22 +37,12 @@ const MICROS: usize = 4;
 /// How many lists are read in one transaction at the end.
 const LAST: usize = 64;
 
-/// What acknowledged transactions are answered: all is in the question.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Done;
-
-impl std::fmt::Display for Done {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("done")
-    }
-}
-
 /// Lists that are appended to.
 #[derive(Debug)]
 pub struct Append {
     /// Keys of the lists in use, and how many appends to each were tried.
     lists: RefCell<Vec<(i64, i64)>>,
-    history: History<Question, Done>,
+    history: History<Question, Committed>,
 }
 
 impl Default for Append {
@@ -66,26 +56,21 @@ impl Default for Append {
 }
 
 impl Append {
-    /// A list that is in use.
-    fn pick(&self, rng: &mut fastrand::Rng) -> i64 {
-        let lists = self.lists.borrow();
-        let picked = rng.choice(lists.iter());
-        picked.map_or(0, |(key, _)| *key)
-    }
-
-    /// An element that was never appended to the list; they count upwards from 1.
-    fn element(&self, key: i64) -> i64 {
+    /// A step on a list that is in use. The elements of a list count upwards from 1.
+    fn step(&self, rng: &mut fastrand::Rng) -> Option<Micro> {
         let mut lists = self.lists.borrow_mut();
-        let next = lists.iter().map(|(key, _)| key + 1).max().unwrap_or(0);
-        let Some(list) = lists.iter_mut().find(|(list, _)| *list == key) else {
-            return 0;
-        };
+        let unused = lists.iter().map(|(key, _)| key + 1).max()?;
+        let list = rng.choice(lists.iter_mut())?;
+        let key = list.0;
+        if rng.bool() {
+            return Some(Micro::Read { key, list: None });
+        }
         list.1 += 1;
         let element = list.1;
         if element >= APPENDS {
-            *list = (next, 0);
+            *list = (unused, 0);
         }
-        element
+        Some(Micro::Append { key, element })
     }
 
     async fn append<C: Connection>(
@@ -136,9 +121,9 @@ fn is_text(key: i64) -> bool {
 
 impl Workload for Append {
     type Question = Question;
-    type Answer = Done;
+    type Answer = Committed;
 
-    fn history(&self) -> &History<Question, Done> {
+    fn history(&self) -> &History<Question, Committed> {
         &self.history
     }
 
@@ -150,17 +135,8 @@ impl Workload for Append {
     }
 
     fn plan(&self, rng: &mut fastrand::Rng) -> (Question, Manner) {
-        let mut micros = Vec::new();
-        for _ in 0..rng.usize(1..=MICROS) {
-            let key = self.pick(rng);
-            micros.push(match rng.bool() {
-                true => Micro::Append {
-                    key,
-                    element: self.element(key),
-                },
-                false => Micro::Read { key, list: None },
-            });
-        }
+        let steps = 0..rng.usize(1..=MICROS);
+        let micros: Vec<Micro> = steps.filter_map(|_| self.step(rng)).collect();
         let manner = match micros.len() {
             1 => Manner::any(rng),
             _ => Manner::together(rng),
@@ -189,7 +165,7 @@ impl Workload for Append {
         connection: &mut C,
         question: &mut Question,
         manner: Manner,
-    ) -> Result<Done, Stop> {
+    ) -> Result<Committed, Stop> {
         let mut transaction = Transaction::begin(connection, manner).await?;
         for micro in &mut question.micros {
             match micro {
@@ -202,7 +178,7 @@ impl Workload for Append {
             }
         }
         transaction.end().await?;
-        Ok(Done)
+        Ok(Committed)
     }
 
     fn judge(&self) -> Result<(), Violation> {

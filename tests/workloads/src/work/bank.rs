@@ -134,7 +134,7 @@ impl Workload for Bank {
             return (Question::Read, manner);
         }
         let count = self.accounts.count;
-        let from = rng.i64(..count);
+        let from = rng.i64(0..count);
         let to = (from + rng.i64(1..count)) % count;
         let amount = rng.i64(1..=MOST);
         (Question::Transfer { from, to, amount }, manner)
