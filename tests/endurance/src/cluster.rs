@@ -87,7 +87,7 @@ impl Cluster {
                 1 => node.spawn(&["--bootstrap"])?,
                 _ => node.spawn(&["--join", &join])?,
             }
-            ready(node).await?;
+            node.ready().await?;
         }
         let watched = nodes.iter();
         let watched = watched.map(|node| (node.id, node.address.clone(), Arc::clone(&node.pid)));
@@ -154,7 +154,7 @@ impl Cluster {
     pub(crate) async fn restart(&mut self, id: u64) -> Result<()> {
         let node = self.node(id)?;
         node.spawn(&[])?;
-        ready(node).await
+        node.ready().await
     }
 
     /// Sees to it that all nodes are at work, whatever a failover that was broken off has left behind.
@@ -167,7 +167,7 @@ impl Cluster {
             if !node.runs() {
                 node.spawn(&[])?;
             }
-            ready(node).await?;
+            node.ready().await?;
         }
         Ok(())
     }
@@ -228,16 +228,4 @@ fn builder(addresses: &[String]) -> Builder {
         .answer_timeout(Duration::from_secs(2))
         .connect_timeout(Duration::from_secs(1))
         .retry_deadline(Duration::from_secs(30))
-}
-
-/// Waits until a node says that it is ready.
-async fn ready(node: &mut Node) -> Result<()> {
-    let what = format!("the ready line of node {}", node.id);
-    eventually(&what, async || {
-        if let Some(status) = node.exited()? {
-            return Err(format!("node {} ended with {status} instead of serving", node.id).into());
-        }
-        Ok(node.is_ready().then_some(()))
-    })
-    .await
 }

@@ -8,7 +8,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::Result;
+use crate::{Result, eventually};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// Where a node is, and what it is started with.
@@ -96,6 +96,22 @@ impl Node {
     pub fn is_ready(&self) -> bool {
         let said = std::fs::read_to_string(&self.out).unwrap_or_default();
         said.lines().any(|line| line.starts_with("ready: "))
+    }
+
+    /// Waits until the process has said that it is ready.
+    ///
+    /// # Errors
+    /// When it ends instead, or takes too long.
+    pub async fn ready(&mut self) -> Result<()> {
+        let what = format!("the ready line of node {}", self.id);
+        eventually(&what, async || {
+            if let Some(status) = self.exited()? {
+                let id = self.id;
+                return Err(format!("node {id} ended with {status} instead of serving").into());
+            }
+            Ok(self.is_ready().then_some(()))
+        })
+        .await
     }
 
     /// Whether it is suspended.
