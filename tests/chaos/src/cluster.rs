@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use ferrolite_client::{Builder, Client};
+use ferrolite_client::{Builder, Client, Role};
 use ferrolite_processes::{Node, Place, Result, Status, eventually};
 use tokio::time::timeout;
 
@@ -36,7 +36,8 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    /// Starts nodes that log below `root`: the first founds the cluster, the others join it.
+    /// Starts nodes that log below `root`: the first founds the cluster, the others join it. The last of
+    /// an even number is a standby, all others vote.
     ///
     /// # Errors
     /// When that does not come about.
@@ -74,10 +75,22 @@ impl Cluster {
             disks,
             asker,
         };
-        eventually("all nodes are voters", async || {
+        // The first three are made voters when they join.
+        for id in 4..=count {
+            let role = match count % 2 {
+                0 if id == count => Role::Standby,
+                _ => Role::Voter,
+            };
+            let what = format!("node {id} is what it is to be");
+            eventually(&what, async || {
+                Ok(cluster.asker.assign(id, role).await.ok())
+            })
+            .await?;
+        }
+        eventually("all nodes are what they are to be", async || {
             let known = cluster.statuses().await;
             let voters = known.iter().filter(|status| status.is_voter).count();
-            Ok((voters == cluster.nodes.len()).then_some(()))
+            Ok((voters == (cluster.nodes.len() - 1) / 2 * 2 + 1).then_some(()))
         })
         .await?;
         Ok(cluster)
