@@ -4,7 +4,6 @@
 //! are findings: a database that says it is damaged, or an engine that says it has failed.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -25,12 +24,13 @@ const RECONNECT: Duration = Duration::from_millis(200);
 const MOST_FINDINGS: usize = 20;
 
 /// How statements were answered.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Tally {
+    begun: Instant,
     pub(crate) statements: Cell<u64>,
     pub(crate) acknowledged: Cell<u64>,
     pub(crate) unknown: Cell<u64>,
-    findings: RefCell<BTreeSet<String>>,
+    findings: RefCell<Vec<String>>,
 }
 
 fn add(cell: &Cell<u64>, more: u64) {
@@ -38,6 +38,16 @@ fn add(cell: &Cell<u64>, more: u64) {
 }
 
 impl Tally {
+    fn new(begun: Instant) -> Self {
+        Self {
+            begun,
+            statements: Cell::default(),
+            acknowledged: Cell::default(),
+            unknown: Cell::default(),
+            findings: RefCell::default(),
+        }
+    }
+
     fn note<T>(&self, sql: &str, answer: &Result<T, Error>) {
         add(&self.statements, 1);
         let Err(error) = answer else {
@@ -55,13 +65,14 @@ impl Tally {
             && findings.len() < MOST_FINDINGS
         {
             let sql: String = sql.chars().take(200).collect();
-            findings.insert(format!("{error}, to: {sql}"));
+            let at = self.begun.elapsed().as_secs_f64();
+            findings.push(format!("{error} at {at:.3} s, to: {sql}"));
         }
     }
 
     /// Errors that no client may ever be answered with.
     pub(crate) fn findings(&self) -> Vec<String> {
-        self.findings.borrow().iter().cloned().collect()
+        self.findings.borrow().clone()
     }
 }
 
@@ -87,10 +98,12 @@ impl Seen {
         lasts: Duration,
         ended: &Rc<Cell<bool>>,
     ) -> Result<Self> {
+        let client = builder(nodes).database(database).connect().await?;
+        let begun = Instant::now();
         Ok(Self {
-            client: builder(nodes).database(database).connect().await?,
-            tally: Rc::default(),
-            begun: Instant::now(),
+            client,
+            tally: Rc::new(Tally::new(begun)),
+            begun,
             until: lasts,
             ended: Rc::clone(ended),
         })
@@ -200,41 +213,53 @@ pub(crate) async fn send_what_is_drawn(world: &Seen, mut rng: Rng) {
                 }
             },
         };
-        let mut failed = false;
+        let (mut failed, mut usable) = (false, true);
         for statement in &step.statements {
-            failed |= !send(&mut session, &world.tally, statement).await;
-            if session.is_closed() {
+            let answer = send(&mut session, statement).await;
+            world.tally.note(&statement.sql, &answer);
+            failed |= answer.is_err();
+            // The node does not lead any more, or the connection is lost.
+            usable =
+                !answer.is_err_and(|error| error.is_not_leader() || error.is_outcome_unknown());
+            if !usable || session.is_closed() {
                 break;
             }
         }
-        if session.is_closed() {
-            continue;
-        }
-        if failed && step.transactional {
+        if usable && failed && step.transactional {
             // Where there is no transaction any more, that is an error that says so.
             let _ = session.execute("ROLLBACK", ()).await;
         }
-        if !session.is_closed() {
+        if usable && !session.is_closed() {
             open = Some(session);
         }
     }
 }
 
-async fn send(session: &mut Session, tally: &Tally, statement: &Statement) -> bool {
+async fn send(session: &mut Session, statement: &Statement) -> Result<(), Error> {
     let params: Vec<Value> = statement.params.iter().map(of_grammar).collect();
     let sql = &statement.sql;
-    let has_rows = statement.kind == Kind::Read || sql.contains(" RETURNING ");
-    let answer = match has_rows {
+    match statement.kind == Kind::Read || sql.contains(" RETURNING ") {
         true => session.query::<Row>(sql, params).await.map(drop),
         false => session.execute(sql, params).await.map(drop),
-    };
-    tally.note(sql, &answer);
-    if let Err(error) = &answer
-        && (error.is_not_leader() || error.is_busy())
-    {
-        sleep(Duration::from_millis(20)).await;
     }
-    answer.is_ok()
+}
+
+/// Writes something and reads the schema of what the grammar has made.
+///
+/// # Errors
+/// When that is not possible.
+pub(crate) async fn write_and_read(nodes: u64) -> Result<(), Error> {
+    let client = builder(nodes).connect().await?;
+    let table = "CREATE TABLE IF NOT EXISTS healed (at INTEGER PRIMARY KEY)";
+    client.execute(table, ()).await?;
+    client
+        .execute("INSERT INTO healed DEFAULT VALUES", ())
+        .await?;
+    let drawn = client.with_database(GRAMMAR);
+    drawn
+        .query::<Row>("SELECT * FROM sqlite_schema", ())
+        .await?;
+    Ok(())
 }
 
 fn of_grammar(value: &Drawn) -> Value {

@@ -53,7 +53,7 @@ struct Options {
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
     /// Nodes; without this, 3 to 5, as the seed decides
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=9))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=network::MOST_NODES))]
     nodes: Option<u64>,
     /// Clients of each workload
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u64).range(1..=64))]

@@ -18,6 +18,8 @@ use tokio::process::Command;
 
 /// The clients' end of links.
 pub(crate) const CLIENTS: u64 = 0;
+/// The most nodes that there may be.
+pub(crate) const MOST_NODES: u64 = 9;
 /// The port of every node.
 const PORT: u16 = 9001;
 const BRIDGE: &str = "ferrolite0";
@@ -50,6 +52,11 @@ pub(crate) struct Network {
 
 fn namespace(node: u64) -> String {
     format!("node{node}")
+}
+
+/// The bridge's end of a node's link.
+fn veth(node: u64) -> String {
+    format!("veth{node}")
 }
 
 fn host(end: u64) -> String {
@@ -112,10 +119,11 @@ impl Network {
     /// # Errors
     /// What the system does not allow.
     pub(crate) async fn make(nodes: u64) -> Result<Self> {
-        let mut lines = String::from("link set lo up\n");
-        if std::path::Path::new("/sys/class/net").join(BRIDGE).exists() {
-            lines += &format!("link del {BRIDGE}\n");
+        for link in (1..=MOST_NODES).map(veth).chain([BRIDGE.to_owned()]) {
+            // There is none to delete, mostly. One end gone, the other one goes.
+            let _ = ip(CLIENTS, &format!("link del {link}\n")).await;
         }
+        let mut lines = String::from("link set lo up\n");
         lines += &format!(
             "link add {BRIDGE} type bridge\nlink set {BRIDGE} address {} up\naddr add {}/24 dev {BRIDGE}\n",
             hardware(CLIENTS),
@@ -123,7 +131,7 @@ impl Network {
         );
         ip(CLIENTS, &lines).await?;
         for node in 1..=nodes {
-            let namespace = namespace(node);
+            let (namespace, veth) = (namespace(node), veth(node));
             if std::path::Path::new("/run/netns").join(&namespace).exists() {
                 ip(CLIENTS, &format!("netns del {namespace}\n")).await?;
             }
@@ -131,8 +139,8 @@ impl Network {
                 CLIENTS,
                 &format!(
                     "netns add {namespace}\n\
-                     link add veth{node} type veth peer name {LINK} netns {namespace}\n\
-                     link set veth{node} master {BRIDGE} up\n"
+                     link add {veth} type veth peer name {LINK} netns {namespace}\n\
+                     link set {veth} master {BRIDGE} up\n"
                 ),
             )
             .await?;

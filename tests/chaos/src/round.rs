@@ -7,6 +7,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
+use ferrolite_client::DEFAULT_DATABASE;
 use ferrolite_processes::{PATIENCE, Result, files};
 use ferrolite_workloads::{Length, Name, Scenario, World};
 use tokio::sync::watch;
@@ -15,8 +16,11 @@ use tokio::time::{sleep, timeout};
 
 use crate::cluster::Cluster;
 use crate::faults::{Faults, Kind, Record};
-use crate::load::{GRAMMAR, Seen, send_what_is_drawn};
+use crate::load::{GRAMMAR, Seen, send_what_is_drawn, write_and_read};
 use crate::progress;
+
+/// The pause before something is tried again.
+const RETRY: Duration = Duration::from_millis(50);
 
 /// What a round is.
 #[derive(Debug, Clone)]
@@ -49,7 +53,7 @@ pub(crate) struct Outcome {
     pub(crate) faults: BTreeMap<Kind, u64>,
     /// What was wrong with nodes and files.
     pub(crate) wrong: Vec<String>,
-    /// From the end of the last fault until all workloads had been read to the end.
+    /// From when all was healed until there was a write, and all workloads had been read to the end.
     pub(crate) recovered: Duration,
 }
 
@@ -96,13 +100,23 @@ pub(crate) async fn run(plan: &Plan, interrupted: watch::Receiver<u32>) -> Resul
     let mut outcome = Outcome::default();
     let mut wrong = load.run(&mut cluster, &mut rng, interrupted).await;
     let healed = Instant::now();
+    let progress = within_patience(healed, "no write", async || {
+        write_and_read(nodes)
+            .await
+            .map_err(|error| error.to_string())
+    });
+    wrong.extend(progress.await.err());
+    let mut unread = Vec::new();
     for running in &running {
-        let line = finish(running, healed).await;
-        outcome
-            .lines
-            .insert(running.scenario.name().to_string(), line);
+        unread.push(read_last(running, healed).await.err());
     }
     outcome.recovered = healed.elapsed();
+    for (running, unread) in running.iter().zip(unread) {
+        let mut line = judge(running);
+        line.wrong.extend(unread);
+        let name = running.scenario.name().to_string();
+        outcome.lines.insert(name, line);
+    }
     let tally = &drawn.tally;
     let line = Line {
         operations: tally.statements.get(),
@@ -213,10 +227,30 @@ impl Load<'_> {
     }
 }
 
-/// Does the last reads of a workload, and has its history judged.
-async fn finish(running: &Running, healed: Instant) -> Line {
-    let mut wrong = Vec::new();
-    loop {
+/// Tries it until it succeeds, but not for longer than patience lasts since all was healed.
+///
+/// # Errors
+/// That there was none of it, and why the last attempt failed.
+async fn within_patience(
+    healed: Instant,
+    none: &str,
+    mut attempt: impl AsyncFnMut() -> Result<(), String>,
+) -> Result<(), String> {
+    while let Err(error) = attempt().await {
+        if healed.elapsed() > PATIENCE {
+            let seconds = PATIENCE.as_secs();
+            return Err(format!(
+                "{none} within {seconds} s after all was healed: {error}"
+            ));
+        }
+        sleep(RETRY).await;
+    }
+    Ok(())
+}
+
+/// Does the last reads of a workload.
+async fn read_last(running: &Running, healed: Instant) -> Result<(), String> {
+    within_patience(healed, "no last read", async || {
         let read = async {
             let mut connection = running.seen.connect(0).await?;
             running
@@ -224,22 +258,14 @@ async fn finish(running: &Running, healed: Instant) -> Line {
                 .finish(&running.seen, &mut connection)
                 .await
         };
-        let Err(error) = read.await else {
-            break;
-        };
-        if healed.elapsed() > PATIENCE {
-            let seconds = PATIENCE.as_secs();
-            wrong.push(format!(
-                "no last read within {seconds} s after all was healed: {error}"
-            ));
-            break;
-        }
-        sleep(Duration::from_millis(50)).await;
-    }
-    let mut line = Line {
-        wrong,
-        ..Line::default()
-    };
+        read.await.map_err(|error| error.to_string())
+    })
+    .await
+}
+
+/// Has the history of a workload judged.
+fn judge(running: &Running) -> Line {
+    let mut line = Line::default();
     match running.scenario.check() {
         Ok(summary) => {
             line.operations = summary.operations;
@@ -266,7 +292,7 @@ async fn check_nodes(cluster: &mut Cluster, program: &Path) -> Vec<String> {
         }
     }
     let databases = Name::ALL.iter().map(Name::to_string);
-    for name in databases.chain([GRAMMAR.to_owned()]) {
+    for name in databases.chain([GRAMMAR, DEFAULT_DATABASE].map(str::to_owned)) {
         let mut files = cluster
             .nodes
             .iter()
