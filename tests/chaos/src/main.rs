@@ -30,6 +30,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
+use ferrolite_grammar::Production;
 use ferrolite_processes::Result;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -61,6 +62,9 @@ struct Options {
     /// Room on each node's disk, in MiB
     #[arg(long, value_name = "N", default_value_t = 192, value_parser = clap::value_parser!(u32).range(64..=4096))]
     disk: u32,
+    /// Parts of the grammar that are left out, by the names that `ferrolite_grammar::Production` has for them
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    without: Vec<Production>,
     /// The program of the nodes
     #[arg(long, value_name = "FILE")]
     program: PathBuf,
@@ -148,6 +152,7 @@ async fn run(options: &Options, interrupted: watch::Receiver<u32>) -> Result<boo
             lasts: round,
             clients: options.clients,
             disk_mib: options.disk,
+            without: options.without.clone(),
         };
         let outcome = round::run(&plan, interrupted.clone()).await?;
         progress::clear();

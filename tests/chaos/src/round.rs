@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use ferrolite_client::DEFAULT_DATABASE;
+use ferrolite_grammar::Production;
 use ferrolite_processes::{PATIENCE, Result, files};
 use ferrolite_workloads::{Length, Name, Scenario, World};
 use tokio::sync::watch;
@@ -34,6 +35,8 @@ pub(crate) struct Plan {
     /// Of each workload.
     pub(crate) clients: u64,
     pub(crate) disk_mib: u32,
+    /// What is not drawn from the grammar.
+    pub(crate) without: Vec<Production>,
 }
 
 /// What came of a workload.
@@ -193,8 +196,8 @@ impl Load<'_> {
                     scenario.client(&seen, number, &mut rng, until).await;
                 });
             }
-            let (drawn, rng) = (self.drawn.clone(), rng.fork());
-            clients.spawn_local(async move { send_what_is_drawn(&drawn, rng).await });
+            let (drawn, without, rng) = (self.drawn.clone(), self.plan.without.clone(), rng.fork());
+            clients.spawn_local(async move { send_what_is_drawn(&drawn, rng, &without).await });
         }
         clients
     }
