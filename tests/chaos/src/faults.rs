@@ -121,6 +121,7 @@ struct Shared {
     counts: BTreeMap<Kind, u64>,
     active: BTreeMap<Kind, Vec<u64>>,
     log: Vec<String>,
+    ended: Vec<String>,
 }
 
 impl Record {
@@ -139,6 +140,32 @@ impl Record {
     /// All that was done, a line each.
     pub(crate) fn log(&self) -> String {
         self.shared.borrow().log.join("\n") + "\n"
+    }
+
+    /// Nodes that have ended though nobody asked them to.
+    pub(crate) fn ended_by_themselves(&self) -> Vec<String> {
+        self.shared.borrow().ended.clone()
+    }
+
+    /// Notes nodes that have ended though nobody asked them to, and starts them again as whoever runs nodes would.
+    ///
+    /// # Errors
+    /// When the system does not allow something.
+    pub(crate) fn restart_ended(&self, at: Duration, cluster: &mut Cluster) -> Result<()> {
+        let mut shared = self.shared.borrow_mut();
+        let stopped = shared.active.get(&Kind::Stop).cloned().unwrap_or_default();
+        let nodes = cluster.nodes.iter_mut();
+        for node in nodes.filter(|node| !stopped.contains(&node.id)) {
+            if let Some(status) = node.exited()? {
+                let (at, id) = (at.as_secs_f64(), node.id);
+                let last = node.last_line();
+                let line = format!("{at:8.3} s  node {id} ended by itself with {status}: {last}");
+                shared.log.push(line.clone());
+                shared.ended.push(line.trim_start().to_owned());
+                node.spawn(&[])?;
+            }
+        }
+        Ok(())
     }
 
     fn begin(&self, at: Duration, kind: Kind, targets: Vec<u64>) {
@@ -199,6 +226,8 @@ impl Faults<'_> {
                 return Ok(());
             };
             sleep_until((*due).into()).await;
+            self.record
+                .restart_ended(self.begun.elapsed(), self.cluster)?;
             let (after, then) = match next.clone() {
                 Next::Begin => self.begin(class).await?,
                 Next::Flap(nodes, until, cut) => self.flap(nodes, until, cut).await?,

@@ -172,6 +172,9 @@ impl Load<'_> {
             }
         }
         self.ended.set(true);
+        let noted = self.record.restart_ended(self.begun.elapsed(), cluster);
+        wrong.extend(noted.err().map(|error| error.to_string()));
+        wrong.extend(self.record.ended_by_themselves());
         if let Err(error) = cluster.heal().await {
             wrong.push(format!("healing the cluster: {error}"));
         }

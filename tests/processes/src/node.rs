@@ -190,7 +190,16 @@ impl Node {
         Ok(())
     }
 
+    /// The line that the node has logged last.
+    #[must_use]
+    pub fn last_line(&self) -> String {
+        let log = std::fs::read(&self.log).unwrap_or_default();
+        let log = String::from_utf8_lossy(&log);
+        log.lines().last().unwrap_or_default().to_owned()
+    }
+
     /// The lines that the node has logged as errors since it was first started.
+    #[must_use]
     pub fn errors(&self) -> Vec<String> {
         let log = std::fs::read(&self.log).unwrap_or_default();
         let is_error = |line: &&str| line.contains("ERROR") || line.contains("panicked");
