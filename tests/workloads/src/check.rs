@@ -16,6 +16,8 @@ pub mod bank;
 mod growing;
 pub mod linearizable;
 pub mod long_fork;
+#[cfg(test)]
+mod made;
 pub mod monotonic;
 pub mod serializable;
 pub mod set;

@@ -224,13 +224,9 @@ impl<Q, A> History<Q, A> {
         self.len() == 0
     }
 
-    /// What there is, in the order of invocations.
-    pub fn operations(&self) -> Vec<Operation<Q, A>>
-    where
-        Q: Clone,
-        A: Clone,
-    {
-        self.shared.borrow().operations.clone()
+    /// Looks at what there is, in the order of invocations.
+    pub fn with<T>(&self, look: impl FnOnce(&[Operation<Q, A>]) -> T) -> T {
+        look(&self.shared.borrow().operations)
     }
 }
 

@@ -17,6 +17,25 @@
 //! over, and nothing depends on the order in which a hash table is iterated: the same seed in the same
 //! world is the same history.
 //!
+//! A run is a setup, clients at once, and the last reads when all of them have ended:
+//!
+//! ```
+//! # use ferrolite_workloads::*;
+//! async fn run<W: World>(world: &W, name: Name, seed: u64) -> Result<Scenario, Failure> {
+//!     let scenario = Scenario::new(name);
+//!     // When it fails: again, on a new connection.
+//!     scenario.setup(&mut world.connect(FINISH).await?).await?;
+//!     // One after another here; elsewhere tasks of one thread.
+//!     for number in 0..5 {
+//!         let mut rng = fastrand::Rng::with_seed(seed ^ number);
+//!         scenario.client(world, number, &mut rng, Length::Operations(100)).await;
+//!     }
+//!     // When it fails: again, on a new connection.
+//!     scenario.finish(world, &mut world.connect(FINISH).await?).await?;
+//!     Ok(scenario) // and then: `scenario.check()`, and `println!("{scenario}")` to see the history
+//! }
+//! ```
+//!
 //! What is between *done* and *not done* decides everything. A client whose connection breaks while its COMMIT is on its way
 //! does not know what became of it, and a checker has to allow for both, for ever after. Whoever takes such a doubt for a
 //! failure accuses a correct database; whoever takes a failure for a doubt lets faults pass. So each

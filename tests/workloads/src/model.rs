@@ -305,6 +305,13 @@ impl World for Toy {
 }
 
 impl Toy {
+    /// From now on the fault may show, but nothing of what was before.
+    fn arm(&self) {
+        let latest = self.0.latest().0;
+        *self.0.versions.borrow_mut() = vec![latest];
+        self.0.armed.set(true);
+    }
+
     fn new(seed: u64, fault: Fault) -> Self {
         Self(Rc::new(Server {
             fault,

@@ -218,3 +218,6 @@ async fn undo<C: Connection>(connection: &mut C, begin: Begin, why: impl ToStrin
     };
     Stop::new(true, usable, why)
 }
+
+#[cfg(test)]
+mod tests;

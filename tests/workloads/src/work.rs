@@ -33,7 +33,7 @@ pub use set::Set;
 
 use crate::check::{Anomaly, Violation};
 use crate::connection::{Connection, Failure, World};
-use crate::history::{FINISH, History, Outcome};
+use crate::history::{FINISH, History, Operation, Outcome};
 use crate::transaction::{Manner, Stop};
 
 /// How long a client waits before it connects again, at most.
@@ -61,6 +61,21 @@ pub struct Summary {
     pub failed: u64,
     /// How many have an outcome that nobody knows.
     pub unknown: u64,
+}
+
+impl Summary {
+    fn of<Q, A>(operations: &[Operation<Q, A>]) -> Self {
+        let mut summary = Self::default();
+        for operation in operations {
+            summary.operations += 1;
+            match operation.outcome {
+                Outcome::Ok(_) => summary.acknowledged += 1,
+                Outcome::Failed(_) => summary.failed += 1,
+                Outcome::Unknown(_) => summary.unknown += 1,
+            }
+        }
+        summary
+    }
 }
 
 impl fmt::Display for Summary {
@@ -190,16 +205,7 @@ pub trait Workload {
             let why = "not all was read when all clients had ended";
             return Err(Violation::new(Anomaly::Undecided, why));
         }
-        let mut summary = Summary::default();
-        for operation in self.history().operations() {
-            summary.operations += 1;
-            match operation.outcome {
-                Outcome::Ok(_) => summary.acknowledged += 1,
-                Outcome::Failed(_) => summary.failed += 1,
-                Outcome::Unknown(_) => summary.unknown += 1,
-            }
-        }
-        Ok(summary)
+        Ok(self.history().with(Summary::of))
     }
 }
 

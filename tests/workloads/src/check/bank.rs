@@ -199,3 +199,6 @@ pub fn check(accounts: Accounts, operations: &[Operation]) -> Result<(), Violati
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

@@ -10,11 +10,13 @@
 //! that are open. A *memo* of all that was tried (event, value, operations in effect) keeps it from searching
 //! anything twice.
 //!
-//! Three things make branches fewer, none of which loses an order:
+//! Four things make branches fewer, none of which loses an order:
 //!
 //! - What only observes, and observes just this value, takes effect at once: it changes nothing for the others.
 //! - Of open operations that do the same, the one that completes first goes first: if another order exists, the two can trade
 //!   places in it.
+//! - What is unknown takes effect only if something that is open then has seen the value, or swaps it: else
+//!   what is open overwrites it unseen, and it can as well be left out.
 //! - What is unknown need never take effect. It stays open to the end and is tried like all others; that a
 //!   compare-and-set is unknown and found another value is the same as that it never came.
 //!
@@ -28,7 +30,7 @@ use super::{Anomaly, Violation, lines};
 use crate::history;
 
 /// How many steps a search may take for one register.
-pub const STEPS: u64 = 2_000_000;
+pub const STEPS: u64 = 1_000_000;
 
 /// How many operations are shown before the one that cannot be.
 const SHOWN: usize = 24;
@@ -140,13 +142,19 @@ impl Effect {
         })
     }
 
+    fn wants(self) -> Option<Want> {
+        match self {
+            Self::Saw(value) => Some(Want::This(value)),
+            Self::SawOther(value) => Some(Want::Other(value)),
+            Self::Sets(_) => None,
+            Self::Swaps(old, _) => Some(Want::This(Some(old))),
+        }
+    }
+
     /// Whether it takes effect on this value without changing it.
     fn observes(self, state: State) -> bool {
-        match self {
-            Self::Saw(value) => value == state,
-            Self::SawOther(value) => state != Some(value),
-            Self::Sets(_) | Self::Swaps(..) => false,
-        }
+        let observes = matches!(self, Self::Saw(_) | Self::SawOther(_));
+        observes && self.wants().is_some_and(|want| want.is_met(state))
     }
 
     /// The value that it makes of this one, if it can and is not a mere observer.
@@ -155,6 +163,22 @@ impl Effect {
             Self::Saw(_) | Self::SawOther(_) => None,
             Self::Sets(value) => Some(Some(value)),
             Self::Swaps(old, new) => (state == Some(old)).then_some(Some(new)),
+        }
+    }
+}
+
+/// What an operation needs the value to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Want {
+    This(State),
+    Other(i64),
+}
+
+impl Want {
+    fn is_met(self, state: State) -> bool {
+        match self {
+            Self::This(value) => value == state,
+            Self::Other(value) => state != Some(value),
         }
     }
 }
@@ -279,26 +303,42 @@ fn check_register(candidates: &[Candidate<'_>], mut steps: u64) -> Result<(), Vi
             return Err(Violation::new(Anomaly::Undecided, why));
         };
         steps = left;
-        let mut same = BTreeSet::new();
-        let mut ways = Vec::new();
-        for index in &completion.open {
-            let Some(effect) = effect(*index) else {
-                continue;
-            };
-            if place.effective.contains(index) || !same.insert(effect) {
-                continue;
-            }
-            if let Some(state) = effect.changes(place.state) {
-                let mut way = place.clone();
-                way.state = state;
-                way.effective.insert(*index);
-                ways.push(way);
-            }
-        }
-        // The one that completes now was opened first in this order, and is tried first.
-        places.extend(ways.into_iter().rev());
+        // The one that completes now is the first in this order, and is tried first.
+        places.extend(ways(candidates, completion, &place).into_iter().rev());
     }
     Err(impossible(candidates, &completions, furthest))
+}
+
+/// The places that are reached by giving effect to one of the operations that are open.
+fn ways(candidates: &[Candidate<'_>], completion: &Completion, place: &Place) -> Vec<Place> {
+    let open: Vec<(usize, &Candidate<'_>)> = completion
+        .open
+        .iter()
+        .filter(|index| !place.effective.contains(index))
+        .filter_map(|index| Some((*index, candidates.get(*index)?)))
+        .collect();
+    let wanted: BTreeSet<Want> = open
+        .iter()
+        .filter_map(|(_, candidate)| candidate.effect.wants())
+        .collect();
+    let mut same = BTreeSet::new();
+    let mut ways = Vec::new();
+    for (index, candidate) in open {
+        if !same.insert(candidate.effect) {
+            continue;
+        }
+        let Some(state) = candidate.effect.changes(place.state) else {
+            continue;
+        };
+        if !candidate.operation.is_ok() && !wanted.iter().any(|want| want.is_met(state)) {
+            continue;
+        }
+        let mut way = place.clone();
+        way.state = state;
+        way.effective.insert(index);
+        ways.push(way);
+    }
+    ways
 }
 
 fn impossible(
@@ -329,3 +369,6 @@ fn impossible(
     );
     Violation::new(Anomaly::NotLinearizable, why)
 }
+
+#[cfg(test)]
+mod tests;

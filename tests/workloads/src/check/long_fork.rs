@@ -2,7 +2,7 @@
 //!
 //! A database that gives each client a consistent snapshot can still show two clients two independent writes in opposite orders:
 //! a long fork, which parallel snapshot isolation allows and serializability does not. Within a group, the keys
-//! that have been written are a set that only grows, and [`growing`](super::growing) says what must hold.
+//! that have been written are a set that only grows, and `growing.rs` says what must hold.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -80,3 +80,6 @@ pub fn check(operations: &[Operation]) -> Result<(), Violation> {
     let mut groups = groups.values();
     groups.try_for_each(|(writes, reads)| growing::check(writes, reads))
 }
+
+#[cfg(test)]
+mod tests;

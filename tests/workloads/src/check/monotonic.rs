@@ -170,3 +170,6 @@ fn check_order(answered: &[(i64, &Operation)]) -> Result<(), Violation> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

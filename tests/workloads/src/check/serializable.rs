@@ -15,9 +15,9 @@
 //!
 //! If these edges form a cycle there is no order. What kinds of edges a cycle needs says which [anomaly](Anomaly) it
 //! is, after Adya; the mildest kind that explains a history is searched for last. An order of time between all pairs would be
-//! quadratic, so completions form a chain of their own ([`graph`]), which operations enter and leave.
+//! quadratic, so completions form a chain of their own (`graph.rs`), which operations enter and leave.
 //!
-//! Before that, what can be said without a graph ([`lists`]): reads that contradict their own transaction, elements that
+//! Before that, what can be said without a graph (`own.rs`, `lists.rs`): reads that contradict their own transaction, elements that
 //! nobody appended, that are there twice, that come from a transaction that failed, or that their own transaction appended more
 //! to; lists of which none is the beginning of the other; and what was acknowledged and is not there at the end.
 //!
@@ -31,6 +31,9 @@
 mod anomalies;
 mod graph;
 mod lists;
+mod own;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 

@@ -1,6 +1,6 @@
 //! Sets to which elements are added, and which are read whole.
 //!
-//! What must hold is in [`growing`](super::growing): what is acknowledged is there from then on and at the end, what failed
+//! What must hold is in `growing.rs`: what is acknowledged is there from then on and at the end, what failed
 //! is not, and what is added together appears together.
 
 use std::collections::BTreeMap;
@@ -81,3 +81,6 @@ pub fn check(operations: &[Operation]) -> Result<(), Violation> {
     let mut sets = sets.values();
     sets.try_for_each(|(writes, reads)| growing::check(writes, reads))
 }
+
+#[cfg(test)]
+mod tests;

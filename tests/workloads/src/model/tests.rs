@@ -39,7 +39,7 @@ fn run(name: Name, seed: u64, fault: Fault) -> (Result<Summary, Violation>, Stri
     let toy = Toy::new(seed, fault);
     let scenario = Scenario::new(name);
     toy.run([Box::pin(setup(&toy, &scenario)) as Pin<Box<dyn Future<Output = ()>>>]);
-    toy.0.armed.set(true);
+    toy.arm();
     let clients = (0..CLIENTS).map(|number| {
         let (toy, scenario) = (&toy, &scenario);
         let client = async move {
@@ -59,16 +59,19 @@ fn run(name: Name, seed: u64, fault: Fault) -> (Result<Summary, Violation>, Stri
 #[test]
 fn clean_runs_pass() {
     for name in Name::ALL {
+        let mut unknown = 0;
         for seed in 0..2 * SEEDS {
             let (verdict, history) = run(*name, seed, Fault::None);
             match verdict {
                 Ok(summary) => {
                     assert!(summary.acknowledged > 200, "{name} {seed}: {summary}");
                     assert!(summary.failed > 10, "{name} {seed}: {summary}");
+                    unknown += summary.unknown;
                 }
                 Err(violation) => panic!("{name}, seed {seed}: {violation}\n{history}"),
             }
         }
+        assert!(unknown > 20, "{name}: {unknown}");
     }
 }
 
@@ -128,11 +131,10 @@ fn faults_are_found() {
                 let anomaly = verdict.err().map(|violation| violation.anomaly);
                 *anomalies.entry(anomaly).or_insert(0) += 1;
             }
-            println!("{name} {fault:?}: {anomalies:?}");
-            if anomalies
-                .get(&None)
-                .is_some_and(|passed| *passed > SEEDS / 4)
-            {
+            // A dirty read or a stale write has to meet somebody to be wrong.
+            let rare = matches!(fault, Dirty | Skew);
+            let most = if rare { SEEDS - 1 } else { 0 };
+            if anomalies.get(&None).is_some_and(|passed| *passed > most) {
                 missed.push((name, *fault, anomalies));
             }
         }

@@ -182,6 +182,6 @@ impl Workload for Append {
     }
 
     fn judge(&self) -> Result<(), Violation> {
-        check(&self.history.operations())
+        self.history.with(check)
     }
 }

@@ -159,6 +159,7 @@ impl Workload for Bank {
     }
 
     fn judge(&self) -> Result<(), Violation> {
-        check(self.accounts, &self.history.operations())
+        self.history
+            .with(|operations| check(self.accounts, operations))
     }
 }

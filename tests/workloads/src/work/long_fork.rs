@@ -162,6 +162,6 @@ impl Workload for LongFork {
     }
 
     fn judge(&self) -> Result<(), Violation> {
-        check(&self.history.operations())
+        self.history.with(check)
     }
 }

@@ -105,6 +105,6 @@ impl Workload for Monotonic {
     }
 
     fn judge(&self) -> Result<(), Violation> {
-        check(&self.history.operations())
+        self.history.with(check)
     }
 }

@@ -163,6 +163,6 @@ impl Workload for Register {
     }
 
     fn judge(&self) -> Result<(), Violation> {
-        check(&self.history.operations(), STEPS)
+        self.history.with(|operations| check(operations, STEPS))
     }
 }

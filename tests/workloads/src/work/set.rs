@@ -120,6 +120,6 @@ impl Workload for Set {
     }
 
     fn judge(&self) -> Result<(), Violation> {
-        check(&self.history.operations())
+        self.history.with(check)
     }
 }

@@ -10,6 +10,7 @@
 //! | ww, wr, rw | G2 |
 //! | the same once more, with time | a real-time violation, of that kind |
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Operation;
@@ -18,7 +19,9 @@ use super::lists::Index;
 use crate::check::{Anomaly, Violation, lines};
 
 /// How many ways around are looked at to find a short cycle, at most.
-const LOOKED_AT: usize = 256;
+const WAYS: usize = 256;
+/// How many nodes are looked at on all these ways, about. A few ways are looked at however many nodes there are.
+const NODES: usize = 1_000_000;
 
 /// Searches for a cycle.
 ///
@@ -86,23 +89,35 @@ fn cycle(graph: &Graph, component: &BTreeSet<Index>, kinds: Kinds) -> Option<Vec
                 .count()
         })
     };
-    let edges = || {
-        graph
-            .within(component, kinds)
-            .filter(|edge| graph.is_operation(edge.from))
-    };
+    // Most edges lead from what was invoked earlier to what was later. In a large component, the cycles that
+    // are easy to understand are those of a few that lead back.
+    let mut edges: Vec<&Edge> = graph
+        .within(component, kinds)
+        .filter(|edge| graph.is_operation(edge.from))
+        .collect();
+    edges.sort_by_key(|edge| {
+        (
+            edge.to.saturating_sub(edge.from),
+            Reverse(edge.from.saturating_sub(edge.to)),
+        )
+    });
+    let ways = (NODES / component.len().max(1)).clamp(4, WAYS);
     if kinds.rw {
         let without = Kinds { rw: false, ..kinds };
-        let missing = edges()
-            .filter(|edge| matches!(edge.why, Why::Rw { .. }))
-            .take(LOOKED_AT);
-        let single = shortest(&mut missing.filter_map(|edge| around(edge, without)));
+        let missing = edges
+            .iter()
+            .filter(|edge| matches!(edge.why, Why::Rw { .. }));
+        let single = shortest(&mut missing.take(ways).filter_map(|edge| around(edge, without)));
         if single.is_some() {
             return single;
         }
     }
-    let dependencies = edges().take(LOOKED_AT);
-    shortest(&mut dependencies.filter_map(|edge| around(edge, kinds)))
+    shortest(
+        &mut edges
+            .iter()
+            .take(ways)
+            .filter_map(|edge| around(edge, kinds)),
+    )
 }
 
 /// The cycle, transaction by transaction.

@@ -71,7 +71,7 @@ struct Visit {
 
 impl Graph {
     /// The graph of a history.
-    pub(super) fn of(operations: &[Operation], lists: &Lists) -> Self {
+    pub(super) fn of(operations: &[Operation], lists: &Lists<'_>) -> Self {
         let mut graph = Self {
             operations: operations.len(),
             edges: vec![Vec::new(); operations.len()],
@@ -92,7 +92,7 @@ impl Graph {
         }
     }
 
-    fn add_list(&mut self, name: i64, key: &Key) {
+    fn add_list(&mut self, name: i64, key: &Key<'_>) {
         for pair in key.order.windows(2) {
             if let [element, next] = *pair {
                 let why = Why::Ww {
@@ -245,6 +245,9 @@ impl Graph {
         let mut came: BTreeMap<Index, (usize, Option<Edge>)> = BTreeMap::from([(from, (0, None))]);
         let mut queue = VecDeque::from([(from, 0)]);
         while let Some((node, length)) = queue.pop_front() {
+            if node == to {
+                break;
+            }
             if came.get(&node).is_some_and(|(known, _)| *known < length) {
                 continue;
             }

@@ -1,7 +1,9 @@
 //! What can be said of lists without knowing who came first, and the order of each list's elements.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::own::{self, Own};
 use super::{Micro, Operation};
 use crate::check::{Anomaly, Violation, list};
 
@@ -10,18 +12,20 @@ pub(super) type Index = usize;
 
 /// A list as a transaction found it, without what it appended itself.
 #[derive(Debug)]
-pub(super) struct Read {
+pub(super) struct Read<'o> {
     pub(super) by: Index,
-    pub(super) list: Vec<i64>,
+    pub(super) list: &'o [i64],
+    /// The same with what it had appended itself when it read last.
+    whole: &'o [i64],
 }
 
 /// What is known of a list.
 #[derive(Debug, Default)]
-pub(super) struct Key {
+pub(super) struct Key<'o> {
     /// Who appended what, or tried to.
     pub(super) writers: BTreeMap<i64, Index>,
     /// All reads, one for each transaction.
-    pub(super) reads: Vec<Read>,
+    pub(super) reads: Vec<Read<'o>>,
     /// The elements in their order, as far as anybody has read them.
     pub(super) order: Vec<i64>,
     /// Elements that are in the list but that nobody has read.
@@ -30,24 +34,12 @@ pub(super) struct Key {
 
 /// All lists.
 #[derive(Debug, Default)]
-pub(super) struct Lists {
-    pub(super) keys: BTreeMap<i64, Key>,
+pub(super) struct Lists<'o> {
+    pub(super) keys: BTreeMap<i64, Key<'o>>,
 }
 
-/// What a transaction found and left, list by list.
-#[derive(Debug, Default)]
-struct Own {
-    /// What it appended until now.
-    appended: Vec<i64>,
-    /// What it found when it first read.
-    found: Option<Vec<i64>>,
-    /// What it must find if it reads again.
-    expected: Option<Vec<i64>>,
-    /// What it has read that was longest.
-    read: Vec<i64>,
-}
-
-fn violation<'o>(
+/// Something that is wrong with these operations.
+pub(super) fn violation<'o>(
     anomaly: Anomaly,
     why: &str,
     operations: impl IntoIterator<Item = &'o Operation>,
@@ -55,28 +47,28 @@ fn violation<'o>(
     Violation::new(anomaly, format!("{why}{}", crate::check::lines(operations)))
 }
 
-impl Lists {
+impl<'o> Lists<'o> {
     /// Gathers what is known.
     ///
     /// # Errors
     /// What is wrong with the lists alone.
-    pub(super) fn of(operations: &[Operation]) -> Result<Self, Violation> {
+    pub(super) fn of(operations: &'o [Operation]) -> Result<Self, Violation> {
         let mut lists = Self::default();
         let mut own = Vec::new();
         for (index, operation) in operations.iter().enumerate() {
             lists.note_writers(operations, index)?;
-            own.push(in_itself(operation)?);
-        }
-        for (index, own) in own.iter().enumerate() {
-            for (key, own) in own {
-                if let Some(found) = &own.found {
-                    let key = lists.keys.entry(*key).or_default();
-                    key.reads.push(Read {
+            let keys = own::of(operation)?;
+            for (key, own) in &keys {
+                if let Some((list, whole)) = own.found.zip(own.read) {
+                    let read = Read {
                         by: index,
-                        list: found.clone(),
-                    });
+                        list,
+                        whole,
+                    };
+                    lists.keys.entry(*key).or_default().reads.push(read);
                 }
             }
+            own.push(keys);
         }
         for (name, key) in &lists.keys {
             for read in &key.reads {
@@ -86,14 +78,7 @@ impl Lists {
         // What others have seen has happened, whatever its client was told.
         let happened = lists.happened(operations);
         for (name, key) in &mut lists.keys {
-            let whole = own
-                .iter()
-                .enumerate()
-                .filter(|(index, _)| happened.contains(index));
-            let whole = whole
-                .filter_map(|(index, own)| own.get(name).map(|own| (index, own.read.as_slice())));
-            let found = key.reads.iter().map(|read| (read.by, read.list.as_slice()));
-            let order = order(*name, whole.chain(found), operations)?;
+            let order = key.find_order(*name, &happened, operations)?;
             let read: BTreeSet<i64> = order.iter().copied().collect();
             let appended = key.writers.iter().filter(|(_, by)| happened.contains(by));
             let unread = appended
@@ -101,6 +86,9 @@ impl Lists {
                 .filter(|element| !read.contains(element));
             key.unread = unread.collect();
             key.order = order;
+            for pair in key.order.windows(2) {
+                key.check_pair(*name, pair, &own, operations)?;
+            }
             key.check_last(*name, operations)?;
         }
         Ok(lists)
@@ -145,80 +133,7 @@ impl Lists {
     }
 }
 
-/// Whether a transaction's reads agree with each other and with what it appended, and what it found.
-fn in_itself(operation: &Operation) -> Result<BTreeMap<i64, Own>, Violation> {
-    let micros = &operation.question.micros;
-    let mut keys: BTreeMap<i64, Own> = BTreeMap::new();
-    for micro in micros {
-        match micro {
-            Micro::Append { key, element } => {
-                let own = keys.entry(*key).or_default();
-                own.appended.push(*element);
-                if let Some(expected) = &mut own.expected {
-                    expected.push(*element);
-                }
-            }
-            Micro::Read { list: None, .. } => {}
-            Micro::Read {
-                key,
-                list: Some(read),
-            } => {
-                let own = keys.entry(*key).or_default();
-                own.note_read(*key, read, operation)?;
-            }
-        }
-    }
-    for (key, own) in &keys {
-        let found = own.found.iter().flatten();
-        if let Some(element) = found
-            .into_iter()
-            .find(|element| own.appended.contains(element))
-        {
-            let why = format!(
-                "it found {element} in {key}, which it appended itself, and later or elsewhere"
-            );
-            return Err(violation(Anomaly::Internal, &why, [operation]));
-        }
-    }
-    Ok(keys)
-}
-
-impl Own {
-    fn note_read(
-        &mut self,
-        key: i64,
-        read: &[i64],
-        operation: &Operation,
-    ) -> Result<(), Violation> {
-        let mut seen = BTreeSet::new();
-        if let Some(element) = read.iter().find(|element| !seen.insert(**element)) {
-            let why = format!("{element} is in {key} more than once");
-            return Err(violation(Anomaly::Duplicate, &why, [operation]));
-        }
-        match &self.expected {
-            Some(expected) if expected != read => {
-                let why = format!(
-                    "list {key} must be {} when it is read again",
-                    list(expected)
-                );
-                return Err(violation(Anomaly::Internal, &why, [operation]));
-            }
-            Some(_) => {}
-            None => {
-                let Some(found) = read.strip_suffix(self.appended.as_slice()) else {
-                    let why = format!("list {key} must end with {}", list(&self.appended));
-                    return Err(violation(Anomaly::Internal, &why, [operation]));
-                };
-                self.found = Some(found.to_vec());
-                self.expected = Some(read.to_vec());
-            }
-        }
-        self.read = read.to_vec();
-        Ok(())
-    }
-}
-
-impl Key {
+impl Key<'_> {
     /// Who appended an element.
     pub(super) fn writer(&self, element: i64) -> Option<Index> {
         self.writers.get(&element).copied()
@@ -227,11 +142,11 @@ impl Key {
     fn check_read(
         &self,
         name: i64,
-        read: &Read,
+        read: &Read<'_>,
         operations: &[Operation],
     ) -> Result<(), Violation> {
         let reader = || operations.get(read.by);
-        for element in &read.list {
+        for element in read.list {
             let Some(writer) = self.writer(*element) else {
                 let why = format!("nobody appended {element} to {name}");
                 return Err(violation(Anomaly::Phantom, &why, reader()));
@@ -269,9 +184,76 @@ impl Key {
         Ok(())
     }
 
+    /// The longest list that was read, of which all others must be beginnings.
+    fn find_order(
+        &self,
+        name: i64,
+        happened: &BTreeSet<Index>,
+        operations: &[Operation],
+    ) -> Result<Vec<i64>, Violation> {
+        let reads = self
+            .reads
+            .iter()
+            .map(|read| match happened.contains(&read.by) {
+                true => (read.by, read.whole),
+                false => (read.by, read.list),
+            });
+        let longest = reads
+            .clone()
+            .max_by_key(|(index, read)| (read.len(), Reverse(*index)));
+        let Some((by, longest)) = longest else {
+            return Ok(Vec::new());
+        };
+        for (other, read) in reads {
+            if !longest.starts_with(read) {
+                let shown = [by, other]
+                    .into_iter()
+                    .filter_map(|index| operations.get(index));
+                let why = format!(
+                    "list {name} was {}, and it was {}",
+                    list(longest),
+                    list(read)
+                );
+                return Err(violation(Anomaly::IncompatibleOrders, &why, shown));
+            }
+        }
+        Ok(longest.to_vec())
+    }
+
+    /// Whether two elements that follow each other are in their transaction's order, if they are from the same. If there is
+    /// something between them or one is missing, that is a cycle.
+    fn check_pair(
+        &self,
+        name: i64,
+        pair: &[i64],
+        own: &[BTreeMap<i64, Own<'_>>],
+        operations: &[Operation],
+    ) -> Result<(), Violation> {
+        let [first, second] = *pair else {
+            return Ok(());
+        };
+        let (Some(writer), Some(other)) = (self.writer(first), self.writer(second)) else {
+            return Ok(());
+        };
+        let own = own.get(writer).and_then(|keys| keys.get(&name));
+        let appended = own.map(|own| own.appended.as_slice()).unwrap_or_default();
+        let place = |element| appended.iter().position(|appended| *appended == element);
+        if writer == other && place(first) > place(second) {
+            let why = format!(
+                "list {name} has {first} before {second}, which a transaction appended the other way round"
+            );
+            return Err(violation(
+                Anomaly::IncompatibleOrders,
+                &why,
+                operations.get(writer),
+            ));
+        }
+        Ok(())
+    }
+
     /// Whether what was acknowledged is there at the end.
     fn check_last(&self, name: i64, operations: &[Operation]) -> Result<(), Violation> {
-        let operation = |read: &&Read| operations.get(read.by);
+        let operation = |read: &&Read<'_>| operations.get(read.by);
         let mut last = self.reads.iter();
         let is_last = |operation: &Operation| operation.is_final() && operation.is_ok();
         let Some(last) = last.rfind(|read| operation(read).is_some_and(is_last)) else {
@@ -293,33 +275,4 @@ impl Key {
         }
         Ok(())
     }
-}
-
-/// The longest list that was read, of which all others must be beginnings.
-fn order<'r>(
-    name: i64,
-    reads: impl Iterator<Item = (Index, &'r [i64])>,
-    operations: &[Operation],
-) -> Result<Vec<i64>, Violation> {
-    let reads: Vec<(Index, &[i64])> = reads.collect();
-    let longest = reads
-        .iter()
-        .max_by_key(|(index, read)| (read.len(), std::cmp::Reverse(*index)));
-    let Some((by, longest)) = longest else {
-        return Ok(Vec::new());
-    };
-    for (other, read) in &reads {
-        if !longest.starts_with(read) {
-            let shown = [*by, *other]
-                .into_iter()
-                .filter_map(|index| operations.get(index));
-            let why = format!(
-                "list {name} was {}, and it was {}",
-                list(longest),
-                list(read)
-            );
-            return Err(violation(Anomaly::IncompatibleOrders, &why, shown));
-        }
-    }
-    Ok(longest.to_vec())
 }
