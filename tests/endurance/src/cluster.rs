@@ -1,40 +1,27 @@
 //! Three nodes, and what they say about themselves.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use ferrolite_client::{Builder, Client};
-use tokio::time::{sleep, timeout};
+use ferrolite_processes::{Node, Place, Result, Status, eventually};
+use tokio::net::TcpSocket;
+use tokio::time::timeout;
 
-use crate::Result;
-use crate::node::Node;
-
-/// How long anything may take that is waited for; on a machine that is not overloaded all of it takes a fraction of that.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// Pause between two looks.
-const POLL: Duration = Duration::from_millis(10);
 /// How long a node may take to say how it is; a suspended one never does.
 const STATUS_TIMEOUT: Duration = Duration::from_secs(1);
 const NODES: u64 = 3;
-
-/// What a node says about itself.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Status {
-    pub(crate) id: u64,
-    pub(crate) is_voter: bool,
-    pub(crate) serves: bool,
-    pub(crate) term: u64,
-    last: u64,
-    applied: u64,
-}
 
 /// The nodes. Their processes are killed when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Cluster {
     pub(crate) nodes: Vec<Node>,
     watcher: Watcher,
+    /// Bound, and not listening: they keep the nodes' ports while no process has them.
+    _ports: Vec<TcpSocket>,
 }
 
 /// Looks at the nodes, whatever else is done to them meanwhile.
@@ -44,26 +31,6 @@ pub(crate) struct Watcher {
     nodes: Vec<(u64, String, Arc<AtomicU32>)>,
     /// Asks single nodes; it is of no importance whom it takes for the leader.
     asker: Client,
-}
-
-/// Looks until `look` finds something, and returns it.
-///
-/// # Errors
-/// What `look` fails with, or that it has not found it in time.
-pub(crate) async fn eventually<T>(
-    what: &str,
-    mut look: impl AsyncFnMut() -> Result<Option<T>>,
-) -> Result<T> {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        if let Some(found) = look().await? {
-            return Ok(found);
-        }
-        if Instant::now() >= deadline {
-            return Err(format!("waited {} s in vain: {what}", PATIENCE.as_secs()).into());
-        }
-        sleep(POLL).await;
-    }
 }
 
 impl Watcher {
@@ -78,7 +45,7 @@ impl Watcher {
                 self.asker.node(address).await?.status().await
             });
             if let Ok(Ok(said)) = asked.await {
-                seen.extend(parse(*id, &said).map(|status| (status, kib)));
+                seen.extend(Status::parse(*id, &said).map(|status| (status, kib)));
             }
         }
         seen
@@ -98,9 +65,20 @@ impl Cluster {
     /// # Errors
     /// When that does not come about.
     pub(crate) async fn start(program: &Path, root: &Path) -> Result<Self> {
-        let mut nodes = Vec::new();
+        let (mut nodes, mut ports) = (Vec::new(), Vec::new());
         for id in 1..=NODES {
-            nodes.push(Node::new(program, root, id)?);
+            let port = TcpSocket::new_v4()?;
+            port.set_reuseaddr(true)?;
+            port.bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
+            nodes.push(Node::new(Place {
+                id,
+                address: port.local_addr()?.to_string(),
+                directory: root.join(format!("node-{id}")),
+                logs: root.to_owned(),
+                program: vec![program.into()],
+                arguments: Vec::new(),
+            }));
+            ports.push(port);
         }
         let addresses: Vec<String> = nodes.iter().map(|node| node.address.clone()).collect();
         for node in &mut nodes {
@@ -109,7 +87,7 @@ impl Cluster {
                 1 => node.spawn(&["--bootstrap"])?,
                 _ => node.spawn(&["--join", &join])?,
             }
-            ready(node).await?;
+            node.ready().await?;
         }
         let watched = nodes.iter();
         let watched = watched.map(|node| (node.id, node.address.clone(), Arc::clone(&node.pid)));
@@ -117,7 +95,11 @@ impl Cluster {
             nodes: watched.collect(),
             asker: builder(&addresses).connect().await?,
         };
-        let cluster = Self { nodes, watcher };
+        let cluster = Self {
+            nodes,
+            watcher,
+            _ports: ports,
+        };
         eventually("all nodes are voters", async || {
             let known = cluster.statuses().await;
             let voters = known.iter().filter(|status| status.is_voter).count();
@@ -172,7 +154,7 @@ impl Cluster {
     pub(crate) async fn restart(&mut self, id: u64) -> Result<()> {
         let node = self.node(id)?;
         node.spawn(&[])?;
-        ready(node).await
+        node.ready().await
     }
 
     /// Sees to it that all nodes are at work, whatever a failover that was broken off has left behind.
@@ -185,7 +167,7 @@ impl Cluster {
             if !node.runs() {
                 node.spawn(&[])?;
             }
-            ready(node).await?;
+            node.ready().await?;
         }
         Ok(())
     }
@@ -246,29 +228,4 @@ fn builder(addresses: &[String]) -> Builder {
         .answer_timeout(Duration::from_secs(2))
         .connect_timeout(Duration::from_secs(1))
         .retry_deadline(Duration::from_secs(30))
-}
-
-/// Waits until a node says that it is ready.
-async fn ready(node: &mut Node) -> Result<()> {
-    let what = format!("the ready line of node {}", node.id);
-    eventually(&what, async || {
-        if let Some(status) = node.exited()? {
-            return Err(format!("node {} ended with {status} instead of serving", node.id).into());
-        }
-        Ok(node.is_ready().then_some(()))
-    })
-    .await
-}
-
-fn parse(id: u64, said: &str) -> Option<Status> {
-    let said: serde_json::Value = serde_json::from_str(said).ok()?;
-    let log = said.get("log")?;
-    Some(Status {
-        id,
-        is_voter: said.get("role")? == "voter",
-        serves: said.get("serves")?.as_bool()?,
-        term: said.get("term")?.as_u64()?,
-        last: log.get("last")?.as_u64()?,
-        applied: log.get("applied")?.as_u64()?,
-    })
 }

@@ -12,11 +12,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ferrolite_client::{Client, Session};
+use ferrolite_processes::{Result, eventually};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, sleep_until, timeout};
 
-use crate::Result;
-use crate::cluster::{Cluster, eventually};
+use crate::cluster::Cluster;
 use crate::ledger::{Ledger, REGISTERS};
 use crate::readers;
 

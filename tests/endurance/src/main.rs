@@ -25,7 +25,6 @@ mod cluster;
 mod failovers;
 mod ledger;
 mod memory;
-mod node;
 mod readers;
 mod verdict;
 mod writers;
@@ -38,6 +37,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
+use ferrolite_processes::{Result, files};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -47,9 +47,6 @@ use crate::ledger::Ledger;
 use crate::memory::{Samples, mib};
 use crate::verdict::Tally;
 use crate::writers::{Outcome, Told};
-
-/// The result of anything that may make a run impossible.
-pub(crate) type Result<T, E = Box<dyn std::error::Error + Send + Sync>> = std::result::Result<T, E>;
 
 /// How often the progress is shown where nobody watches a terminal.
 const LINE_EVERY: Duration = Duration::from_secs(10);
@@ -371,10 +368,13 @@ async fn check(cluster: &mut Cluster, program: &Path, load: &Load) -> (Option<Ta
         wrong.push(error.to_string());
     }
     wrong.extend(cluster.ended_by_themselves().unwrap_or_default());
-    let mut files = cluster.nodes.iter().map(verdict::database);
+    let mut files = cluster
+        .nodes
+        .iter()
+        .map(|node| files::database(node, "main"));
     if let Some(first) = files.next() {
         for other in files {
-            if let Err(error) = verdict::same_pages(&first, &other) {
+            if let Err(error) = files::same_pages(&first, &other) {
                 wrong.push(error.to_string());
             }
         }
@@ -385,7 +385,7 @@ async fn check(cluster: &mut Cluster, program: &Path, load: &Load) -> (Option<Ta
         }
     }
     for node in &cluster.nodes {
-        if let Err(error) = verdict::verify(program, node).await {
+        if let Err(error) = files::verify(program, node).await {
             wrong.push(format!("node {}: {error}", node.id));
         }
         wrong.extend((node.errors().iter()).map(|line| format!("node {} logged: {line}", node.id)));

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use ferrolite_client::{Builder, Client, Error, Session, TransactionMode};
 use tokio::task::JoinHandle;
 
-use crate::Result;
 use crate::ledger::{Counter, Ledger};
+use ferrolite_processes::Result;
 
 /// How often all rows are counted.
 const WHOLE_COUNTS_EVERY: Duration = Duration::from_secs(10);

@@ -13,8 +13,8 @@ use ferrolite_client::{Builder, Client, Error, Statement, params};
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
-use crate::Result;
 use crate::ledger::{Ledger, REGISTERS};
+use ferrolite_processes::Result;
 
 /// Numbers of rows that each writer may use.
 const ROWS_PER_WRITER: usize = 10_000_000;

@@ -22,7 +22,8 @@
 //!
 //! **What is left out.** Everything a replicated database refuses (ATTACH, VACUUM INTO, settings of the file), and what the
 //! engine does not have or does otherwise than SQLite, as the README lists it: bare columns beside `max()`, ORDER BY on
-//! UPDATE and DELETE, `||` of two blobs. Triggers act only on tables of a higher number, so that none sets itself off, and
+//! UPDATE and DELETE, `||` of two blobs, texts made of a blob that is no UTF-8 (which has stock SQLite say that rows are missing
+//! from an index on such an expression). Triggers act only on tables of a higher number, so that none sets itself off, and
 //! what is inserted from a query is a few rows at most: data do not grow without end.
 //!
 //! ```

@@ -1,6 +1,8 @@
 //! The names of what the grammar can produce, so that a test can say that all of it is produced, and a measurement which of
 //! it succeeds.
 
+use std::str::FromStr;
+
 macro_rules! productions {
     ($($(#[$doc:meta])* $name:ident,)*) => {
         /// A part of the grammar.
@@ -12,6 +14,18 @@ macro_rules! productions {
         impl Production {
             /// All there are.
             pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+        }
+
+        /// Its name, as it is written here.
+        impl FromStr for Production {
+            type Err = String;
+
+            fn from_str(name: &str) -> Result<Self, String> {
+                match name {
+                    $(stringify!($name) => Ok(Self::$name),)*
+                    _ => Err(format!("the grammar has no production {name}")),
+                }
+            }
         }
     };
 }

@@ -33,7 +33,7 @@ impl Draft {
         self.say("CREATE TABLE ");
         self.say_if(if careful { 100 } else { 40 }, "IF NOT EXISTS ");
         self.say(format_args!("{table} ("));
-        let without_rowid = self.percent(4);
+        let without_rowid = self.percent(1);
         self.key_column(without_rowid);
         // Some lack columns, so that there is something to add and to rename.
         let columns = if self.percent(15) {

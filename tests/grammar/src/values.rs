@@ -81,8 +81,19 @@ impl Draft {
         }
     }
 
-    /// A parameter that suits a column.
+    /// A parameter that suits a column, or, now and then, does not.
     pub(crate) fn value(&mut self, column: u8) -> Value {
+        match self.any_value(column) {
+            // What is made of a text's column has to be UTF-8.
+            Value::Blob(mut bytes) if column == 2 => {
+                bytes.iter_mut().for_each(|byte| *byte &= 0x7f);
+                Value::Blob(bytes)
+            }
+            value => value,
+        }
+    }
+
+    fn any_value(&mut self, column: u8) -> Value {
         let suits = if self.percent(4) {
             self.rng.u8(1..6)
         } else {

@@ -34,6 +34,9 @@ fn everything_is_produced() {
         .filter(|production| !seen.contains(production))
         .collect();
     assert!(missing.is_empty(), "never produced: {missing:?}");
+    for production in Production::ALL {
+        assert_eq!(format!("{production:?}").parse(), Ok(*production));
+    }
 }
 
 /// What runners build upon: as many parameters as there are places for, one statement in a text, transactions that end, and

@@ -1,68 +1,82 @@
-//! One node: a process, the port it serves on, and the directory that outlives it.
+//! One node: a process, where it is, and the directory that outlives it.
 
+use std::ffi::OsString;
 use std::fs::File;
-use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use crate::{Result, eventually};
 use rustix::process::{Pid, Signal, kill_process};
-use tokio::net::TcpSocket;
 
-use crate::Result;
+/// Where a node is, and what it is started with.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// Its number.
+    pub id: u64,
+    /// Where it serves, `HOST:PORT`.
+    pub address: String,
+    /// What it keeps.
+    pub directory: PathBuf,
+    /// A directory for what it prints and logs.
+    pub logs: PathBuf,
+    /// The program to start, with arguments before those of a node: it may be another one that starts it.
+    pub program: Vec<OsString>,
+    /// Further arguments of a node, at each start.
+    pub arguments: Vec<String>,
+}
 
 /// A node. Its process is killed when this is dropped.
 #[derive(Debug)]
-pub(crate) struct Node {
-    pub(crate) id: u64,
-    pub(crate) address: String,
-    pub(crate) directory: PathBuf,
-    program: PathBuf,
+pub struct Node {
+    /// Its number.
+    pub id: u64,
+    /// Where it serves.
+    pub address: String,
+    /// What it keeps.
+    pub directory: PathBuf,
+    place: Place,
     out: PathBuf,
     log: PathBuf,
     child: Option<Child>,
     /// Of the process, for those who watch it; 0 while there is none.
-    pub(crate) pid: Arc<AtomicU32>,
+    pub pid: Arc<AtomicU32>,
     suspended: bool,
-    /// Bound, and not listening: keeps the port for the node while no process has it.
-    _port: TcpSocket,
 }
 
 impl Node {
-    /// A node that has not been started yet, with everything that it writes below `root`.
-    ///
-    /// # Errors
-    /// When the system has no port for it.
-    pub(crate) fn new(program: &Path, root: &Path, id: u64) -> Result<Self> {
-        let port = TcpSocket::new_v4()?;
-        port.set_reuseaddr(true)?;
-        port.bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
-        Ok(Self {
+    /// A node that has not been started yet.
+    #[must_use]
+    pub fn new(place: Place) -> Self {
+        let id = place.id;
+        Self {
             id,
-            address: port.local_addr()?.to_string(),
-            directory: root.join(format!("node-{id}")),
-            program: program.to_owned(),
-            out: root.join(format!("node-{id}.out")),
-            log: root.join(format!("node-{id}.log")),
+            address: place.address.clone(),
+            directory: place.directory.clone(),
+            out: place.logs.join(format!("node-{id}.out")),
+            log: place.logs.join(format!("node-{id}.log")),
+            place,
             child: None,
             pid: Arc::default(),
             suspended: false,
-            _port: port,
-        })
+        }
     }
 
     /// Starts the process and does not wait for it.
     ///
     /// # Errors
     /// When the program cannot be started.
-    pub(crate) fn spawn(&mut self, how: &[&str]) -> Result<()> {
+    pub fn spawn(&mut self, how: &[&str]) -> Result<()> {
         let log = File::options().create(true).append(true).open(&self.log)?;
-        let child = Command::new(&self.program)
+        let (program, before) = self.place.program.split_first().ok_or("no program")?;
+        let child = Command::new(program)
+            .args(before)
             .args(["serve", "--id", &self.id.to_string()])
             .args(["--address", &self.address, "--data-dir"])
             .arg(&self.directory)
+            .args(&self.place.arguments)
             .args(how)
             // What our caller has set for himself must not reach the nodes, nor must Ctrl-C at his terminal.
             .env_remove("FERROLITE_LOG")
@@ -72,20 +86,42 @@ impl Node {
             .stdout(File::create(&self.out)?)
             .stderr(log)
             .spawn()
-            .map_err(|error| format!("{}: {error}", self.program.display()))?;
+            .map_err(|error| format!("{}: {error}", Path::new(program).display()))?;
         self.pid.store(child.id(), Ordering::Relaxed);
         self.child = Some(child);
         Ok(())
     }
 
     /// Whether the process has said that it is ready.
-    pub(crate) fn is_ready(&self) -> bool {
+    pub fn is_ready(&self) -> bool {
         let said = std::fs::read_to_string(&self.out).unwrap_or_default();
         said.lines().any(|line| line.starts_with("ready: "))
     }
 
+    /// Waits until the process has said that it is ready.
+    ///
+    /// # Errors
+    /// When it ends instead, or takes too long.
+    pub async fn ready(&mut self) -> Result<()> {
+        let what = format!("the ready line of node {}", self.id);
+        eventually(&what, async || {
+            if let Some(status) = self.exited()? {
+                let id = self.id;
+                return Err(format!("node {id} ended with {status} instead of serving").into());
+            }
+            Ok(self.is_ready().then_some(()))
+        })
+        .await
+    }
+
+    /// Whether it is suspended.
+    #[must_use]
+    pub fn is_suspended(&self) -> bool {
+        self.suspended
+    }
+
     /// Whether there is a process.
-    pub(crate) fn runs(&self) -> bool {
+    pub fn runs(&self) -> bool {
         self.child.is_some()
     }
 
@@ -93,7 +129,7 @@ impl Node {
     ///
     /// # Errors
     /// When the system does not say.
-    pub(crate) fn exited(&mut self) -> Result<Option<ExitStatus>> {
+    pub fn exited(&mut self) -> Result<Option<ExitStatus>> {
         let Some(child) = &mut self.child else {
             return Ok(None);
         };
@@ -109,7 +145,7 @@ impl Node {
     ///
     /// # Errors
     /// When the system refuses.
-    pub(crate) fn kill(&mut self) -> Result<()> {
+    pub fn kill(&mut self) -> Result<()> {
         self.suspended = false;
         self.pid.store(0, Ordering::Relaxed);
         if let Some(mut child) = self.child.take() {
@@ -123,7 +159,7 @@ impl Node {
     ///
     /// # Errors
     /// When the system refuses.
-    pub(crate) fn suspend(&mut self) -> Result<()> {
+    pub fn suspend(&mut self) -> Result<()> {
         self.suspended = true;
         self.signal(Signal::STOP)
     }
@@ -132,7 +168,7 @@ impl Node {
     ///
     /// # Errors
     /// When the system refuses.
-    pub(crate) fn resume(&mut self) -> Result<()> {
+    pub fn resume(&mut self) -> Result<()> {
         if std::mem::take(&mut self.suspended) {
             self.signal(Signal::CONT)?;
         }
@@ -143,7 +179,7 @@ impl Node {
     ///
     /// # Errors
     /// When the system refuses.
-    pub(crate) fn terminate(&self) -> Result<()> {
+    pub fn terminate(&self) -> Result<()> {
         self.signal(Signal::TERM)
     }
 
@@ -154,8 +190,17 @@ impl Node {
         Ok(())
     }
 
+    /// The line that the node has logged last.
+    #[must_use]
+    pub fn last_line(&self) -> String {
+        let log = std::fs::read(&self.log).unwrap_or_default();
+        let log = String::from_utf8_lossy(&log);
+        log.lines().last().unwrap_or_default().to_owned()
+    }
+
     /// The lines that the node has logged as errors since it was first started.
-    pub(crate) fn errors(&self) -> Vec<String> {
+    #[must_use]
+    pub fn errors(&self) -> Vec<String> {
         let log = std::fs::read(&self.log).unwrap_or_default();
         let is_error = |line: &&str| line.contains("ERROR") || line.contains("panicked");
         let log = String::from_utf8_lossy(&log);
