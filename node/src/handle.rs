@@ -213,7 +213,10 @@ impl Handle {
         if let Err(error) = self.try_submit(database, transaction) {
             // The engine has committed what is not in the log, and never will be: the same as if it had failed.
             database.commits.refuse_from(transaction.number);
-            self.send(Event::EngineFailed(error.to_string()));
+            // With leadership the database is closed already.
+            if !matches!(error, Error::LeadershipLost) || !database.sql.is_closed() {
+                self.send(Event::EngineFailed(error.to_string()));
+            }
         }
     }
 

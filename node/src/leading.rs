@@ -167,6 +167,8 @@ impl LineState {
 struct Pending {
     last_frame: u64,
     first_index: u64,
+    /// Pages that the database has after it.
+    pages: u32,
 }
 
 /// How far the engine's frames are committed.
@@ -228,6 +230,7 @@ impl LeaderDatabase {
             unwritten.pending.push_back(Pending {
                 last_frame: last.frame,
                 first_index,
+                pages,
             });
         }
         self.commits.advance(number);
@@ -258,14 +261,19 @@ impl LeaderDatabase {
     /// still needed because its pages are not all there, if there is one.
     pub(crate) fn checkpoint(&self, frame: u64) -> Result<Option<u64>, ferrolite_sql::Error> {
         let done = self.sql.checkpoint(frame)?;
-        let pending = &mut self.unwritten().pending;
-        while pending
-            .front()
-            .is_some_and(|pending| pending.last_frame <= done)
-        {
-            pending.pop_front();
+        let (last, needed) = {
+            let pending = &mut self.unwritten().pending;
+            let mut last = None;
+            while let Some(written) = pending.pop_front_if(|pending| pending.last_frame <= done) {
+                last = Some(written);
+            }
+            (last, pending.front().map(|pending| pending.first_index))
+        };
+        // After a VACUUM the file is longer than the database, and the engine leaves it so.
+        if let Some(last) = last.filter(|last| last.last_frame == done) {
+            self.sql.shrink_file(last.pages)?;
         }
-        Ok(pending.front().map(|pending| pending.first_index))
+        Ok(needed)
     }
 
     /// The first log index that is needed because its pages are not all in the database file, as of the last checkpoint.

@@ -39,6 +39,10 @@ impl Store {
                 Err(Error::Storage(error)) if error.is_damaged() => {
                     tracing::error!(%error, "the checkpoint cannot be finished before the log is whole again");
                 }
+                // Likewise, once there is room.
+                Err(error) if error.is_full() => {
+                    tracing::error!(%error, "the checkpoint cannot be finished before there is room on the disk");
+                }
                 Err(error) => return Err(error),
             }
         }

@@ -166,6 +166,27 @@ impl Database {
         Ok(done)
     }
 
+    /// Cuts off what the file has beyond its first `pages` pages. All frames up to the end of a transaction after which the
+    /// database has so many are in the file, and no reader has an older snapshot.
+    ///
+    /// # Errors
+    /// [`Error::Closed`], or when the file cannot be cut.
+    pub fn shrink_file(&self, pages: u32) -> Result<(), Error> {
+        let (file, view) = (&self.io.file, &self.io.view);
+        let bytes = u64::from(pages) * u64::from(view.page_size());
+        let shrink = || -> std::io::Result<()> {
+            if pages > 0 && file.len()? > bytes {
+                file.truncate(bytes)?;
+                file.sync()?;
+            }
+            Ok(())
+        };
+        let shrunk = view.while_open(shrink).map_err(|_| Error::Closed)?;
+        shrunk.map_err(|error| {
+            Error::statement(code::IOERR, format!("cutting the database file: {error}"))
+        })
+    }
+
     /// Whether the engine's idea of the schema no longer fits the database, so that no session can run anything any more. A
     /// change of the schema that fails in the middle can leave it so; opened anew, the database is well.
     #[must_use]

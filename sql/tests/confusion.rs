@@ -52,22 +52,15 @@ fn a_failed_change_of_the_schema_is_noticed() {
     }
     run(&database, &mut session, "BEGIN IMMEDIATE").unwrap();
     run(&database, &mut session, "ALTER TABLE a DROP COLUMN y").unwrap_err();
-    println!(
-        "{:?}",
-        run(&database, &mut session, "ALTER TABLE a ADD COLUMN z")
-    );
-    println!(
-        "{:?}",
-        run(&database, &mut session, "INSERT INTO a(x) VALUES (1)")
-    );
-    println!("{:?}", run(&database, &mut session, "COMMIT"));
-    let after = run(&database, &mut session, "SELECT * FROM a");
-    println!("{after:?} {}", database.is_confused());
+    // What fails from now on depends on the engine. What counts is what others find once the transaction is over.
+    drop(run(&database, &mut session, "ALTER TABLE a ADD COLUMN z"));
+    run(&database, &mut session, "COMMIT").unwrap();
     let mut other = database.connect().unwrap();
     let other = run(&database, &mut other, "SELECT * FROM a");
-    println!("{other:?}");
-    assert_eq!(
-        other.is_err_and(|error| error.is_schema()),
-        database.is_confused()
+    let is_stuck = other.is_err_and(|error| error.is_schema());
+    assert_eq!(is_stuck, database.is_confused());
+    assert!(
+        is_stuck,
+        "the engine is well: what opens the database anew can go"
     );
 }

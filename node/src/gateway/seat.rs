@@ -168,7 +168,24 @@ impl Seat {
             Ending::Unsettled => self.run(OpenDatabase::settle_large).await?,
         };
         let database = Arc::clone(&self.here()?.database);
-        release_answer(&self.handle, &database, release).await
+        release_answer(&self.handle, &database, release).await?;
+        self.here()?.released(release);
+        Ok(())
+    }
+
+    /// An outcome that is an error because the database is closed depends on nothing: nothing was done, and nothing was seen.
+    async fn release_outcome<T>(
+        &mut self,
+        ending: Ending,
+        result: Result<T, Error>,
+    ) -> Result<T, Failure> {
+        if let Err(error) = &result
+            && error.is_closed()
+        {
+            return Err(Failure::not_leader());
+        }
+        self.release(ending).await?;
+        Ok(result?)
     }
 
     /// Prepares a statement that the client will name by a number. Returns that, the number of parameters, and where the
@@ -283,8 +300,7 @@ impl Seat {
                 }
             }?;
             if let Some(((result, offset), ending)) = work.after(ran, &mut pace).await? {
-                self.release(ending).await?;
-                return Ok((result?, offset));
+                return Ok((self.release_outcome(ending, result).await?, offset));
             }
         }
     }
@@ -360,8 +376,7 @@ impl Seat {
                 }
             };
             if let Some(((result, _), ending)) = work.after(ran, &mut pace).await? {
-                self.release(ending).await?;
-                for batch in result? {
+                for batch in self.release_outcome(ending, result).await? {
                     client.send(batch).await?;
                 }
                 return Ok(());
@@ -387,7 +402,7 @@ impl Seat {
                 if kept.statement.needs_turn() {
                     return open.held_rows(kept);
                 }
-                let release = open.observed(!open.session.has_turn());
+                let release = open.observed(open.needs_confirmation());
                 let last = open.rows(kept, &mut |batch| {
                     // The snapshot is fixed since the first step: what it can hold is known now.
                     if let Some(observed) = observed.take() {

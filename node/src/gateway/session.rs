@@ -24,7 +24,7 @@ use super::statements::{Kept, Statements, Toll};
 use super::text::{Text, has_tail};
 use super::values::value_ref;
 use crate::following::Attached;
-use crate::handle::Handle;
+use crate::handle::{Event, Handle};
 use crate::leading::LeaderDatabase;
 
 /// Rows of a RETURNING clause wait for the commit in memory, up to this many bytes.
@@ -66,6 +66,11 @@ pub(super) struct OpenDatabase {
     pub(super) only_read: bool,
     /// The present transaction has its snapshot.
     pub(super) has_snapshot: bool,
+    /// The present transaction has the writer's turn, or had it until it ended.
+    is_write_transaction: bool,
+    /// Since the present transaction has the turn, and with it the newest snapshot, this node was known to lead. Nobody else
+    /// can have written before that, so it need not be known again for what the transaction reads.
+    is_confirmed: bool,
 }
 
 /// What a statement that was run for its effect has to say.
@@ -157,6 +162,8 @@ impl OpenDatabase {
             linearizable: true,
             only_read: true,
             has_snapshot: false,
+            is_write_transaction: false,
+            is_confirmed: false,
         })
     }
 
@@ -205,7 +212,24 @@ impl OpenDatabase {
         if submitted {
             self.handle.driver.drive();
         }
-        self.observed(!submitted && !control && !self.session.has_turn())()
+        let confirm = if control {
+            // The end of a write transaction that wrote nothing: it was a read.
+            self.is_write_transaction && !self.session.in_transaction()
+        } else {
+            !self.is_confirmed
+        };
+        self.observed(!submitted && confirm)()
+    }
+
+    /// A statement's outcome has left the node, as [`Release`] wanted it.
+    pub(super) fn released(&mut self, release: Release) {
+        self.is_confirmed |=
+            release.confirm && self.session.has_turn() && self.session.in_transaction();
+    }
+
+    /// Whether what a statement shows, which runs now, needs a confirmation that this node leads.
+    pub(super) fn needs_confirmation(&self) -> bool {
+        !self.is_confirmed
     }
 
     /// Says, once a statement has its snapshot, what must be true before what it shows may leave the node; `confirm` is whether
@@ -277,6 +301,7 @@ impl OpenDatabase {
     ) -> Result<Ran<Outcome<T>>, Failure> {
         if !self.session.in_transaction() {
             self.transaction_instructions = 0;
+            (self.is_write_transaction, self.is_confirmed) = (false, false);
             self.began
                 .store(self.database.snapshots(), Ordering::Release);
         } else if is_too_old(&self.database, &self.began) {
@@ -372,6 +397,11 @@ impl OpenDatabase {
         if kept.statement.may_change_schema() {
             self.database.shared.schema_changed();
         }
+        if let Err(error) = &result
+            && self.attached.is_none()
+        {
+            reopen_if_confused(&self.handle, &self.database, error);
+        }
         let too_long = pace == Pace::Brisk
             && matches!(&result, Err(Error::Interrupted))
             && self.allowance.load(Ordering::Relaxed) < 0;
@@ -389,6 +419,7 @@ impl OpenDatabase {
             self.session.roll_back();
         }
         let in_transaction = self.session.in_transaction();
+        self.is_write_transaction |= in_transaction && self.session.has_turn();
         self.has_snapshot = in_transaction && (self.has_snapshot || !control);
         let ending = self.ending(pace, control);
         Ok(match (result, outcome) {
@@ -468,6 +499,18 @@ impl OpenDatabase {
         })?;
         held.push(last);
         Ok(held)
+    }
+}
+
+/// After an error of a statement: if the engine's idea of the schema has gone wrong, the database is opened anew. Otherwise
+/// nothing could be done with it until another node leads.
+pub(super) fn reopen_if_confused(handle: &Handle, database: &LeaderDatabase, error: &Error) {
+    if error.is_schema() && !database.sql.is_closed() && database.sql.is_confused() {
+        let reason = format!(
+            "it has lost track of the schema of {}, after a change that failed",
+            database.name
+        );
+        handle.send(Event::EngineFailed(reason));
     }
 }
 

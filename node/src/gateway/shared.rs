@@ -34,7 +34,7 @@ use tokio::sync::oneshot;
 
 use super::failure::Failure;
 use super::seat::{RETRY_PAUSE, engine_failed, release_answer, wait_for_turn};
-use super::session::{MAX_BEHIND_BYTES, Release};
+use super::session::{MAX_BEHIND_BYTES, Release, reopen_if_confused};
 use super::shared_session::{SharedSession, Verdict};
 use crate::handle::{Event, Handle};
 use crate::leading::LeaderDatabase;
@@ -271,6 +271,11 @@ impl Runner {
             queue.waiting.drain(..count).collect()
         };
         let verdicts = session.run(&self.database, turn, &writes);
+        for verdict in &verdicts {
+            if let Verdict::Done(Err(error)) = verdict {
+                reopen_if_confused(&self.handle, &self.database, error);
+            }
+        }
         if session.is_large() {
             // Its pages are put on their way one after the other, waiting for a quorum in between.
             let (handle, database) = (self.handle.clone(), Arc::clone(&self.database));
