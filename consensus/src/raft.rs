@@ -239,6 +239,9 @@ impl Raft {
     /// When [`Event::Tick`] is needed next, on the clock of [`step`](Self::step).
     #[must_use]
     pub fn deadline(&self) -> u64 {
+        if self.halted {
+            return u64::MAX;
+        }
         let own = if self.state == State::Leader {
             self.heartbeat_at
         } else {

@@ -116,3 +116,15 @@ fn a_step_with_nothing_to_do_allocates_nothing() {
     });
     assert_eq!(looked.count_total, 0);
 }
+
+/// Protects: the processor of a node whose disk has failed. It wants no tick any more; one that wanted it at once, and did nothing
+/// with it, would have its owner give it one after the other.
+#[test]
+fn a_halted_node_wants_no_time() {
+    let (mut nodes, _) = cluster();
+    for node in &mut nodes {
+        assert!(node.deadline() < u64::MAX);
+        node.step(20_000, Event::StorageFailed);
+        assert_eq!(node.deadline(), u64::MAX);
+    }
+}

@@ -65,7 +65,11 @@ pub(crate) enum Job {
     /// Open a database for stale reads.
     Follow(Follow),
     /// A page of this node's files, for a peer whose own has rotted.
-    ReadPage { to: NodeId, page: PageName },
+    ReadPage {
+        to: NodeId,
+        page: PageName,
+        applied: Index,
+    },
     /// A peer's answer to the same question.
     RepairPage { from: NodeId, page: GivenPage },
 }
@@ -89,8 +93,8 @@ pub(crate) enum Outcome {
     Written(ChunkWritten),
     /// A page has rotted, and this node's log does not have it: who does?
     Wanted(PageName),
-    /// A page for a peer.
-    Given { to: NodeId, page: GivenPage },
+    /// A page for a peer, as it is in several places.
+    Given { to: NodeId, pages: Vec<GivenPage> },
     /// The files cannot be written any more.
     Failed(String),
 }
@@ -205,6 +209,8 @@ fn work(
         Job::TakeOver { to, term } => {
             store.mark.begin(*to)?;
             store.write_pages(store.mark.done(), *to, |_| true)?;
+            // What an interrupted checkpoint has left is made good with that, also if there was no room for it before.
+            store.mark.settle_through(*to);
             Some(Outcome::TakenOver { term: *term })
         }
         Job::Checkpoint {
@@ -245,9 +251,9 @@ fn work(
             snapshots.close(*id);
             None
         }
-        Job::ReadPage { to, page } => scrub::read(store, page).map(|given| Outcome::Given {
+        Job::ReadPage { to, page, applied } => Some(Outcome::Given {
             to: *to,
-            page: given,
+            pages: scrub::read(store, page, *applied),
         }),
         Job::RepairPage { from, page } => {
             scrub::repair(store, *from, page)?;
@@ -286,6 +292,8 @@ pub(crate) fn checkpoint(
             Ok(needed) => (needed, false),
             // A reader of the file as it was before its log view had anything is in the way: the pages stay in the log.
             Err(error) if error.is_busy() => (database.needed_from(), true),
+            // A page that it has to read has rotted. It will be put back; until then the pages stay in the log as well.
+            Err(_) if has_rotten(store, database) => (database.needed_from(), true),
             // It was closed under our hands: its pages stay in the log for now.
             Err(error) if error.is_closed() => return Ok(store.mark.done()),
             Err(error) => return Err(error.into()),
@@ -305,6 +313,11 @@ pub(crate) fn checkpoint(
     store.sync_pages()?;
     store.mark.finish(done)?;
     Ok(store.mark.done())
+}
+
+fn has_rotten(store: &Store, database: &LeaderDatabase) -> bool {
+    let file = store.file(&database.name);
+    file.is_ok_and(|file| !file.rotten().is_empty())
 }
 
 /// Starts a database's log view over if that can be had now. If not, the next checkpoint tries again.
@@ -422,5 +435,27 @@ mod tests {
         let newest = file.pages().unwrap();
         assert!(newest >= 6, "the second transaction is not in the file");
         assert!(file.page_sum(newest).unwrap().unwrap().index >= 9);
+    }
+
+    /// After a VACUUM the file is as long as the database says it is: the same as on nodes that have written the pages from the
+    /// log, and what stock SQLite wants.
+    #[test]
+    fn a_checkpoint_cuts_the_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let (store, _) = Store::open(directory.path(), 1, &Options::default()).unwrap();
+        let engine = store.open_engine("a").unwrap();
+        let database = Arc::new(LeaderDatabase::new("a".to_owned(), engine));
+        let file = store.file("a").unwrap();
+        let all = [Arc::clone(&database)];
+        write(&database, "CREATE TABLE t(x)", 5);
+        write(&database, "INSERT INTO t VALUES (zeroblob(400000))", 6);
+        checkpoint(&store, &all, 6, None).unwrap();
+        assert_eq!(u64::from(file.pages().unwrap()), database.pages());
+        let before = database.pages();
+        write(&database, "DELETE FROM t", 7);
+        write(&database, "VACUUM", 8);
+        assert!(database.pages() < before);
+        checkpoint(&store, &all, 8, None).unwrap();
+        assert_eq!(u64::from(file.pages().unwrap()), database.pages());
     }
 }

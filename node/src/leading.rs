@@ -15,11 +15,12 @@
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ferrolite_sql::Database;
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{Notify, oneshot};
 
 use crate::gateway::Shared;
 
@@ -196,7 +197,8 @@ pub(crate) struct LeaderDatabase {
     unwritten: Mutex<Unwritten>,
     /// Snapshots from before this was counted up are given up.
     snapshots: AtomicU64,
-    closed: watch::Sender<bool>,
+    /// Tells those who wait for the end of the database.
+    closing: Notify,
     /// Writes that may share transactions.
     pub(crate) shared: Shared,
 }
@@ -210,7 +212,7 @@ impl LeaderDatabase {
             pages: AtomicU64::new(0),
             unwritten: Mutex::default(),
             snapshots: AtomicU64::new(0),
-            closed: watch::Sender::new(false),
+            closing: Notify::new(),
             shared: Shared::default(),
         }
     }
@@ -311,13 +313,17 @@ impl LeaderDatabase {
     /// Closes the database under its sessions. Those who wait for a commit still learn of it.
     pub(crate) fn close(&self) {
         self.sql.close();
-        self.closed.send_replace(true);
+        self.closing.notify_waiters();
     }
 
     /// Waits until the database is closed.
     pub(crate) async fn closed(&self) {
-        // The sender lives as long as `self`, so the wait cannot fail.
-        let _ = self.closed.subscribe().wait_for(|closed| *closed).await;
+        let mut closing = pin!(self.closing.notified());
+        // From here on it is told.
+        closing.as_mut().enable();
+        if !self.sql.is_closed() {
+            closing.await;
+        }
     }
 }
 

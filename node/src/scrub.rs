@@ -2,7 +2,7 @@
 //!
 //! The thread that writes the database files reads all of them as well, a little at a time, when it has nothing else
 //! to do. A page that is not what was written comes back from the log, if the log still has it, and else from any
-//! other node: it is asked for by name, and whatever comes is taken only if it has the checksum that the page must
+//! other node, from its log or its file: it is asked for by name, and whatever comes is taken only if it has the checksum that the page must
 //! have, or is of a later entry that this node is about to write anyway. So a wrong answer, or a late one, does no harm.
 //! Who reads the page in the meantime gets an error, never the rotten bytes.
 //!
@@ -215,15 +215,14 @@ impl Scrub {
     }
 }
 
-/// Looks for the page as it has to be in the entries that this node still has.
-fn repair_from_log(
+/// The newest image of a page in the entries up to `last` that this node still has, and the entry that it is in.
+fn newest_in_log(
     store: &Store,
-    file: &Arc<PageFile>,
     name: &PageName,
-    rot: &Rot,
-) -> Result<bool, Error> {
+    last: Index,
+) -> Result<Option<(Index, Vec<u8>)>, Error> {
     let mut found = None;
-    let last = rot.index.min(store.log.last_index());
+    let last = last.min(store.log.last_index());
     store.scan(store.log.first_index(), last.saturating_add(1), |entry| {
         if entry.kind != EntryKind::Normal {
             return Ok(());
@@ -240,13 +239,25 @@ fn repair_from_log(
         Ok(())
     })?;
     let Some((index, frame, page_size)) = found else {
-        return Ok(false);
+        return Ok(None);
     };
-    let bytes = match frames::resolve(&store.log, index, &frame, page_size) {
-        Ok(bytes) => bytes,
+    match frames::resolve(&store.log, index, &frame, page_size) {
+        Ok(bytes) => Ok(Some((index, bytes))),
         // It is a difference, and the log begins after its base.
-        Err(error) if error.is_compacted() => return Ok(false),
-        Err(error) => return Err(error.into()),
+        Err(error) if error.is_compacted() => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Looks for the page as it has to be in the entries that this node still has.
+fn repair_from_log(
+    store: &Store,
+    file: &Arc<PageFile>,
+    name: &PageName,
+    rot: &Rot,
+) -> Result<bool, Error> {
+    let Some((index, bytes)) = newest_in_log(store, name, rot.index)? else {
+        return Ok(false);
     };
     match file.repair(name.page_no, &bytes, index) {
         Ok(_) => {}
@@ -261,23 +272,31 @@ fn repair_from_log(
     Ok(true)
 }
 
-/// This node's copy of a page for a peer; nothing if it has none that is good.
-pub(crate) fn read(store: &Store, name: &PageName) -> Option<GivenPage> {
-    let (_, file) = store
-        .open_files()
-        .into_iter()
-        .find(|(database, _)| *database == name.database)?;
-    match file.read_page(name.page_no) {
-        Ok(page) => Some(GivenPage {
+/// This node's copies of a page for a peer: of its log, up to `applied`, which may not be in its file yet, and of its file. The
+/// peer takes the one that it has lost.
+pub(crate) fn read(store: &Store, name: &PageName, applied: Index) -> Vec<GivenPage> {
+    let mut given = Vec::new();
+    let unable = |error: &dyn std::fmt::Display| tracing::debug!(%error, "a page for a peer cannot be given");
+    match newest_in_log(store, name, applied) {
+        Ok(newest) => given.extend(newest.map(|(index, bytes)| GivenPage {
             name: name.clone(),
-            index: page.sum?.index,
-            bytes: Bytes::from(page.bytes),
-        }),
-        Err(error) => {
-            tracing::debug!(%error, "a page for a peer cannot be given");
-            None
+            index,
+            bytes: Bytes::from(bytes),
+        })),
+        Err(error) => unable(&error),
+    }
+    let mut files = store.open_files().into_iter();
+    if let Some((_, file)) = files.find(|(database, _)| *database == name.database) {
+        match file.read_page(name.page_no) {
+            Ok(page) => given.extend(page.sum.map(|sum| GivenPage {
+                name: name.clone(),
+                index: sum.index,
+                bytes: Bytes::from(page.bytes),
+            })),
+            Err(error) => unable(&error),
         }
     }
+    given
 }
 
 /// Puts a page back that a peer has given, if it is the one that was lost.

@@ -153,6 +153,14 @@ impl CheckpointMark {
         self.interrupted.store(0, Ordering::Release);
     }
 
+    /// Says that the entries up to `through` have been written to the files again: [`settle`](Self::settle), if the target was
+    /// not beyond that.
+    pub fn settle_through(&self, through: u64) {
+        if through >= self.interrupted.load(Ordering::Acquire) {
+            self.settle();
+        }
+    }
+
     /// Says that entries up to `target` may be written to the files from now on; durable on return. A `target` below
     /// the one that stands changes nothing.
     ///

@@ -158,3 +158,49 @@ async fn reads_never_go_back() {
     register.proceed().await;
     register.end().await;
 }
+
+/// Protects: linearizability. A transaction that may write and only reads is a read: a node that leads no more does not answer it
+/// from what its engine remembers, neither the query nor the COMMIT.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deposed_leader_commits_no_stale_transaction() {
+    let mut cluster = Cluster::start(3).await;
+    let client = cluster.client().await;
+    for sql in ["CREATE TABLE t(v INTEGER)", "INSERT INTO t VALUES (1)"] {
+        client.execute(sql, params![]).await.unwrap();
+    }
+    let old = cluster.leader().await;
+    let address = cluster.node(old).address.clone();
+    let mut before = RawConnection::open_database(&address, "main").await;
+    let mut within = RawConnection::open_database(&address, "main").await;
+    for connection in [&mut before, &mut within] {
+        for sql in ["BEGIN IMMEDIATE", "COMMIT"] {
+            // Twice, so that the statements are known and nothing of them is read anew.
+            let answer = connection.exec(sql).await;
+            assert!(matches!(answer, Response::Result { .. }), "{answer:?}");
+            let one = connection.query("SELECT v FROM t").await;
+            assert_eq!(one, Ok(vec![vec![Value::from(1)]]));
+        }
+    }
+    // One that has begun already, and has read nothing.
+    let begun = within.exec("BEGIN IMMEDIATE").await;
+    assert!(matches!(begun, Response::Result { .. }), "{begun:?}");
+    let new = (1..=3).find(|id| *id != old).unwrap();
+    cluster.transfer(new).await;
+    client
+        .execute("UPDATE t SET v = 2", params![])
+        .await
+        .unwrap();
+
+    let is_refused = |answer: &Response| matches!(answer, Response::Failure { .. });
+    for _ in 0..3 {
+        let begun = before.exec("BEGIN IMMEDIATE").await;
+        let read = before.query("SELECT v FROM t").await;
+        assert!(read.is_err(), "{begun:?}: {read:?}");
+        let committed = before.exec("COMMIT").await;
+        assert!(is_refused(&committed), "{committed:?}");
+    }
+    let read = within.query("SELECT v FROM t").await;
+    assert!(read.is_err(), "{read:?}");
+    let committed = within.exec("COMMIT").await;
+    assert!(is_refused(&committed), "{committed:?}");
+}

@@ -513,6 +513,7 @@ pub(super) async fn wait_for_turn(
         let _ = granted.send(turn);
     });
     tokio::select! {
+        biased;
         turn = turn => turn.map_err(|_| Failure::not_leader()),
         () = database.closed() => Err(Failure::not_leader()),
         () = tokio::time::sleep(timeout) => Err(Failure::from(Error::Busy)),

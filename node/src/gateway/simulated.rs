@@ -9,12 +9,17 @@ use std::time::Duration;
 use bytes::{Buf, Bytes, BytesMut};
 use ferrolite_wire::{Header, Response, Value, decode_response};
 
+use tokio::time::Instant;
+
 use super::failure::Failure;
 use super::inbox::Interrupts;
 use super::seat::{BatchSink, Seat, engine_failed};
 use super::session::OpenDatabase;
 use super::text::Text;
 use crate::handle::Handle;
+
+/// How often it is looked whether a node serves yet.
+const LOOK: Duration = Duration::from_millis(2);
 
 /// An answer that is no success, as a client is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,11 +72,20 @@ impl Session {
         name: &str,
         busy_timeout: Duration,
     ) -> Result<Self, Refused> {
-        let mut status = handle.status.clone();
-        let decided = status.wait_for(|status| status.serves || !status.leads);
-        match tokio::time::timeout(busy_timeout, decided).await {
-            Ok(Ok(status)) if status.serves => {}
-            _ => return Err(Failure::not_leader().into()),
+        // Looked at now and then: whom a watch wakes first is decided by chance, and not by that of the simulation.
+        let deadline = Instant::now() + busy_timeout;
+        loop {
+            let (leads, serves) = {
+                let status = handle.status.borrow();
+                (status.leads, status.serves)
+            };
+            if serves {
+                break;
+            }
+            if !leads || Instant::now() >= deadline {
+                return Err(Failure::not_leader().into());
+            }
+            tokio::time::sleep(LOOK).await;
         }
         let (opener, wanted) = (handle.clone(), name.to_owned());
         let open = move || OpenDatabase::new(&opener, &wanted, || false);

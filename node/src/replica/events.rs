@@ -18,7 +18,11 @@ impl Replica {
         match event {
             Event::Peer(message) => self.step(now, Input::Message(message)),
             Event::PeerPage { from, message } => match message {
-                PageMessage::Question(page) => self.send_job(Job::ReadPage { to: from, page }),
+                PageMessage::Question(page) => self.send_job(Job::ReadPage {
+                    to: from,
+                    page,
+                    applied: self.applied,
+                }),
                 PageMessage::Answer(page) => self.send_job(Job::RepairPage { from, page }),
                 PageMessage::Progress(done) => self.store.note_peer(from, done),
             },
@@ -114,8 +118,10 @@ impl Replica {
                 self.step(now, Input::SnapshotUnavailable { token });
             }
             Outcome::Wanted(page) => self.tell_peers(&PageMessage::Question(page)),
-            Outcome::Given { to, page } => {
-                self.page_messages.push((to, PageMessage::Answer(page)));
+            Outcome::Given { to, pages } => {
+                let answers = pages.into_iter().map(PageMessage::Answer);
+                self.page_messages
+                    .extend(answers.map(|answer| (to, answer)));
             }
             Outcome::Written(written) => match written {
                 ChunkWritten::Kept { token } => self.step(now, Input::SnapshotWritten { token }),

@@ -34,6 +34,7 @@ mod clients;
 mod faults;
 mod free;
 mod machine;
+mod minimise;
 mod network;
 pub mod plan;
 mod reference;
@@ -43,6 +44,7 @@ pub mod trace;
 mod verdict;
 mod world;
 
+pub use minimise::minimise;
 pub use plan::{Load, Plan};
 pub use run::{Extent, Report, note_panics, run};
 pub use world::Counts;

@@ -93,6 +93,8 @@ fn own(value: ValueRef<'_>) -> Value {
         ValueRef::Null => Value::Null,
         ValueRef::Integer(integer) => Value::Integer(integer),
         ValueRef::Real(real) => Value::Real(real),
+        // As the protocol has it, in which texts end with a zero.
+        ValueRef::Text(text) if text.contains('\0') => Value::Blob(text.as_bytes().to_vec()),
         ValueRef::Text(text) => Value::Text(text.to_owned()),
         ValueRef::Blob(blob) => Value::Blob(blob.to_vec()),
     }

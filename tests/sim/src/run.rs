@@ -1,6 +1,6 @@
 //! One simulation, from its plan to its verdict.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -37,16 +37,31 @@ pub struct Report {
 thread_local! {
     /// Why something in this thread has panicked, since it was last asked.
     static PANICKED: RefCell<Option<String>> = const { RefCell::new(None) };
+    /// How often the SQL engine has.
+    static ENGINE_PANICS: Cell<u64> = const { Cell::new(0) };
 }
+
+/// A panic whose place has this in it is the engine's. A node survives that, and the client is told.
+const ENGINE: &str = "turso_core";
 
 /// Has panics noted instead of printed. A panic of the database is a failure like any other.
 pub fn note_panics() {
     std::panic::set_hook(Box::new(|info| {
         let told = info.to_string();
+        tracing::error!("{told}");
+        if told.contains(ENGINE) {
+            ENGINE_PANICS.set(ENGINE_PANICS.get() + 1);
+            return;
+        }
         PANICKED.with_borrow_mut(|panicked| {
             panicked.get_or_insert(told);
         });
     }));
+}
+
+/// How often the SQL engine has panicked in the present simulation.
+pub(crate) fn engine_panics() -> u64 {
+    ENGINE_PANICS.get()
 }
 
 fn take_panic() -> Option<String> {
@@ -69,6 +84,7 @@ pub struct Extent {
 #[must_use]
 pub fn run(plan: &Plan, extent: Extent) -> Report {
     take_panic();
+    ENGINE_PANICS.set(0);
     let executor = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
@@ -165,7 +181,10 @@ async fn simulate(plan: Plan, extent: Extent) -> Report {
         lines: world.trace.lines(),
         sum: world.trace.sum(),
         time: world.now(),
-        counts: world.counts.borrow().clone(),
+        counts: Counts {
+            engine_panics: engine_panics(),
+            ..world.counts.borrow().clone()
+        },
     }
 }
 
@@ -194,9 +213,9 @@ async fn found(world: &Rc<World>) {
                 leader.add(id, &format!("node-{id}")).await?;
                 leader.promote(id).await
             };
-            match tokio::time::timeout(Duration::from_secs(10), join).await {
-                Ok(Ok(())) => break,
-                Ok(Err(_)) | Err(_) => {}
+            // What was not done in time is tried again, by whoever leads then.
+            if let Ok(Ok(())) = tokio::time::timeout(Duration::from_secs(10), join).await {
+                break;
             }
         }
     }

@@ -40,6 +40,8 @@ pub struct Counts {
     pub entries: u64,
     /// Elections that were won.
     pub elections: u64,
+    /// Panics of the SQL engine, which the nodes have survived.
+    pub engine_panics: u64,
 }
 
 /// See the [module](self).
