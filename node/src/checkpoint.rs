@@ -202,7 +202,13 @@ fn work(
     Ok(match job {
         Job::Redo { to } => {
             let done = following::redo(store, following, *to)?;
-            store.examine(done)?;
+            match store.examine(done) {
+                // It will be put back, and the databases looked at once more.
+                Err(error) if error.is_rot() => {
+                    tracing::error!(%error, "the databases of the snapshot are not sound yet");
+                }
+                examined => examined?,
+            }
             let keep = kept_from(store, done)?;
             Some(Outcome::Redone { done, keep })
         }
