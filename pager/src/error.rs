@@ -194,7 +194,11 @@ impl Error {
     /// A page is not what was written: it can be fetched from another node, and put back.
     #[must_use]
     pub fn is_rot(&self) -> bool {
-        matches!(self, Error::Rot(_))
+        match self {
+            Error::Rot(_) => true,
+            Error::Io { source, .. } => Rot::of(source).is_some(),
+            _ => false,
+        }
     }
 
     /// The bytes of a snapshot are at fault, not this node: ask for them again from the sink's offset on, or begin

@@ -84,6 +84,7 @@ impl Sum {
         sum.entries += counts.entries;
         sum.elections += counts.elections;
         sum.engine_panics += counts.engine_panics;
+        sum.corrupt += counts.corrupt;
         for (fault, count) in &counts.faults {
             *self.faults.entry(*fault).or_default() += count;
         }

@@ -40,6 +40,8 @@ pub struct Counts {
     pub entries: u64,
     /// Elections that were won.
     pub elections: u64,
+    /// Answers that the engine has found the database damaged. Whether it is shows at the end.
+    pub corrupt: u64,
     /// Panics of the SQL engine, which the nodes have survived.
     pub engine_panics: u64,
 }
