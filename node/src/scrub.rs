@@ -14,7 +14,7 @@
 //!
 //! The last is for whoever may have to send this node the pages that it lacks. All travel between nodes in frames of their own, among those of the consensus; `docs/formats-node.md`.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,6 +33,8 @@ const VERSION: u8 = 1;
 const QUESTION: u8 = 0;
 const ANSWER: u8 = 1;
 const PROGRESS: u8 = 2;
+/// So many images of a page are tried at most.
+const MOST_IMAGES: usize = 256;
 
 /// Pages that are looked at in one go, and how often that happens: with pages of 4 KiB, four MiB a second.
 const PAGES_AT_ONCE: u32 = 256;
@@ -215,13 +217,15 @@ impl Scrub {
     }
 }
 
-/// The newest image of a page in the entries up to `last` that this node still has, and the entry that it is in.
-fn newest_in_log(
+/// Gives the images of a page in the entries up to `last` that this node still has to `take`, the newest first and not more
+/// than [`MOST_IMAGES`], with the entries that they are in, until it says that it has what it wanted.
+fn images_in_log(
     store: &Store,
     name: &PageName,
     last: Index,
-) -> Result<Option<(Index, Vec<u8>)>, Error> {
-    let mut found = None;
+    mut take: impl FnMut(Index, Vec<u8>) -> Result<bool, Error>,
+) -> Result<bool, Error> {
+    let mut found = VecDeque::new();
     let last = last.min(store.log.last_index());
     store.scan(store.log.first_index(), last.saturating_add(1), |entry| {
         if entry.kind != EntryKind::Normal {
@@ -231,45 +235,54 @@ fn newest_in_log(
         if part.database() != name.database {
             return Ok(());
         }
-        // The last one up to the entry that wrote the page is the page, unless its transaction was given up.
+        // That of a transaction that was given up does no harm: nobody wants its checksum.
         let mut frames = part.frames();
         if let Some(frame) = frames.rfind(|frame| frame.page_no() == name.page_no) {
-            found = Some((entry.index, frame.clone(), part.page_size()));
+            if found.len() == MOST_IMAGES {
+                found.pop_front();
+            }
+            found.push_back((entry.index, frame.clone(), part.page_size()));
         }
         Ok(())
     })?;
-    let Some((index, frame, page_size)) = found else {
-        return Ok(None);
-    };
-    match frames::resolve(&store.log, index, &frame, page_size) {
-        Ok(bytes) => Ok(Some((index, bytes))),
-        // It is a difference, and the log begins after its base.
-        Err(error) if error.is_compacted() => Ok(None),
-        Err(error) => Err(error.into()),
+    for (index, frame, page_size) in found.into_iter().rev() {
+        match frames::resolve(&store.log, index, &frame, page_size) {
+            Ok(bytes) => {
+                if take(index, bytes)? {
+                    return Ok(true);
+                }
+            }
+            // It is a difference, and the log begins after its base.
+            Err(error) if error.is_compacted() => return Ok(false),
+            Err(error) => return Err(error.into()),
+        }
     }
+    Ok(false)
 }
 
-/// Looks for the page as it has to be in the entries that this node still has.
+/// Looks for the page as it has to be in the entries that this node still has. The log index that is known of it may be higher
+/// than that of the entry which it is of, so what it has to be need not be the newest.
 fn repair_from_log(
     store: &Store,
     file: &Arc<PageFile>,
     name: &PageName,
     rot: &Rot,
 ) -> Result<bool, Error> {
-    let Some((index, bytes)) = newest_in_log(store, name, rot.index)? else {
-        return Ok(false);
-    };
-    match file.repair(name.page_no, &bytes, index) {
-        Ok(_) => {}
-        Err(error) if error.is_refused() => return Ok(false),
-        Err(error) => return Err(error.into()),
+    let repaired = images_in_log(store, name, rot.index, |index, bytes| {
+        match file.repair(name.page_no, &bytes, index) {
+            Ok(_) => Ok(true),
+            Err(error) if error.is_refused() => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    })?;
+    if repaired {
+        tracing::warn!(
+            database = name.database,
+            page = name.page_no,
+            "a rotten page was put back from the log"
+        );
     }
-    tracing::warn!(
-        database = name.database,
-        page = name.page_no,
-        "a rotten page was put back from the log"
-    );
-    Ok(true)
+    Ok(repaired)
 }
 
 /// This node's copies of a page for a peer: of its log, up to `applied`, which may not be in its file yet, and of its file. The
@@ -277,13 +290,16 @@ fn repair_from_log(
 pub(crate) fn read(store: &Store, name: &PageName, applied: Index) -> Vec<GivenPage> {
     let mut given = Vec::new();
     let unable = |error: &dyn std::fmt::Display| tracing::debug!(%error, "a page for a peer cannot be given");
-    match newest_in_log(store, name, applied) {
-        Ok(newest) => given.extend(newest.map(|(index, bytes)| GivenPage {
+    let newest = images_in_log(store, name, applied, |index, bytes| {
+        given.push(GivenPage {
             name: name.clone(),
             index,
             bytes: Bytes::from(bytes),
-        })),
-        Err(error) => unable(&error),
+        });
+        Ok(true)
+    });
+    if let Err(error) = newest {
+        unable(&error);
     }
     let mut files = store.open_files().into_iter();
     if let Some((_, file)) = files.find(|(database, _)| *database == name.database) {
