@@ -10,11 +10,11 @@
 //!
 //! | module | models | in |
 //! |---|---|---|
-//! | [`counted`] | a commit is counted before a reader can have seen it | `WalView::commits`, below the engine |
-//! | [`line`] | whoever waits for a commit is woken or has seen it, and sees what was said with it | `CommitLine` |
-//! | [`driver`] | an event that is left to another thread is taken by it | `Driver` |
-//! | [`lease`] | who knows of another leader does not see a lease | `Lease` |
-//! | [`durable`] | what is said to be durable was synced, and never less is said | `Log::durable` |
+//! | `counted` | a commit is counted before a reader can have seen it | `WalView::commits`, below the engine |
+//! | `line` | whoever waits for a commit is woken or has seen it, and sees what was said with it | `CommitLine` |
+//! | `driver` | an event that is left to another thread is taken by it | `Driver` |
+//! | `lease` | who knows of another leader does not see a lease | `Lease` |
+//! | `durable` | what is said to be durable was synced, and never less is said | `Log::durable` |
 #![cfg(test)]
 #![allow(clippy::unwrap_used)]
 
