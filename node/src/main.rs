@@ -1,10 +1,18 @@
 //! The program `ferrolite`: a node on the command line, a playground, and the tools for a running cluster.
+//!
+//! Without the feature `shell` it only runs nodes, which is enough for a device that others look after.
 
 mod program;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+
+const START_HERE: &str = if cfg!(feature = "shell") {
+    "Start here:\n  ferrolite playground                 three nodes on this machine, and an SQL shell\n  ferrolite serve --help               how to run a node\n  ferrolite shell --servers HOST:PORT  SQL on a running cluster"
+} else {
+    "Start here:\n  ferrolite serve --help               how to run a node"
+};
 
 /// A replicated SQLite: several nodes hold the same SQL databases, and go on when some of them die.
 #[derive(Debug, Parser)]
@@ -13,7 +21,7 @@ use clap::{Parser, Subcommand};
     version,
     propagate_version = true,
     arg_required_else_help = true,
-    after_help = "Start here:\n  ferrolite playground                 three nodes on this machine, and an SQL shell\n  ferrolite serve --help               how to run a node\n  ferrolite shell --servers HOST:PORT  SQL on a running cluster"
+    after_help = START_HERE
 )]
 struct Program {
     #[command(subcommand)]
@@ -23,15 +31,19 @@ struct Program {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run some nodes on this machine, and open an SQL shell on them
+    #[cfg(feature = "shell")]
     Playground(program::playground::PlaygroundArgs),
     /// Run a node
     Serve(program::serve::ServeArgs),
     /// Show what is in the data directory of a node that does not run
+    #[cfg(feature = "shell")]
     Inspect(program::inspect::InspectArgs),
     /// Check every record and every page in the data directory of a node that does not run
+    #[cfg(feature = "shell")]
     Verify(program::inspect::VerifyArgs),
     /// Found a new cluster on what one node has, when a majority is gone for good
     Recover(program::recover::RecoverArgs),
+    #[cfg(feature = "shell")]
     #[command(flatten)]
     Client(ferrolite_cli::Command),
 }
@@ -51,11 +63,15 @@ fn main() -> ExitCode {
     };
     let status = runtime.block_on(async {
         match program.command {
+            #[cfg(feature = "shell")]
             Command::Playground(args) => program::playground::run(args).await,
             Command::Serve(args) => program::serve::run(args).await,
+            #[cfg(feature = "shell")]
             Command::Inspect(args) => program::inspect::inspect(&args),
+            #[cfg(feature = "shell")]
             Command::Verify(args) => program::inspect::verify(&args),
             Command::Recover(args) => program::recover::run(&args),
+            #[cfg(feature = "shell")]
             Command::Client(command) => ferrolite_cli::exit_code(ferrolite_cli::run(command).await),
         }
     });

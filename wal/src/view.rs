@@ -187,6 +187,14 @@ impl WalView {
         FRAME_HEADER_BYTES + self.page_size
     }
 
+    /// Which frame lies at `at` behind the file's header, and how far `at` is inside of it; none where there can be none.
+    /// A position may be beyond what a `usize` holds, on a machine of 32 bits.
+    fn frame_at(&self, at: u64) -> Option<(usize, usize)> {
+        let bytes = self.frame_bytes() as u64;
+        let nth = usize::try_from(at / bytes).ok()?;
+        Some((nth, usize::try_from(at % bytes).ok()?))
+    }
+
     /// How many transactions the engine has committed into the view, handed out or not.
     ///
     /// A commit is counted when its last frame is written, *before* the engine shows it to anyone. So what a
@@ -203,8 +211,7 @@ impl WalView {
         if frames.header.is_none() {
             return 0;
         }
-        let bytes = WAL_HEADER_BYTES + frames.len() * self.frame_bytes();
-        u64::try_from(bytes).unwrap_or(u64::MAX)
+        WAL_HEADER_BYTES as u64 + frames.len() as u64 * self.frame_bytes() as u64
     }
 
     /// Whether the engine sees an empty file.
@@ -277,10 +284,7 @@ impl WalView {
         self.while_open(|| self.read_open(pos, buf))?
     }
 
-    fn read_open(&self, pos: u64, buf: &mut [u8]) -> Result<usize, ViewError> {
-        let Ok(mut pos) = usize::try_from(pos) else {
-            return Ok(0);
-        };
+    fn read_open(&self, mut pos: u64, buf: &mut [u8]) -> Result<usize, ViewError> {
         let mut done = 0;
         while done < buf.len() {
             let Some(rest) = buf.get_mut(done..) else {
@@ -291,29 +295,30 @@ impl WalView {
                 break;
             }
             done += n;
-            pos += n;
+            pos += n as u64;
         }
         Ok(done)
     }
 
     /// Reads what lies at `pos` up to the end of the header or page that it falls into.
-    fn read_piece(&self, pos: usize, buf: &mut [u8]) -> Result<usize, ViewError> {
-        let (nth, slot) = {
+    fn read_piece(&self, pos: u64, buf: &mut [u8]) -> Result<usize, ViewError> {
+        let (nth, within, slot) = {
             let frames = self.frames();
             let Some(header) = frames.header else {
                 return Ok(0);
             };
-            if let Some(part) = header.get(pos..).filter(|part| !part.is_empty()) {
-                return Ok(copy_prefix(part, buf));
-            }
-            let at = pos - WAL_HEADER_BYTES;
-            let nth = at / self.frame_bytes();
+            let Some(at) = pos.checked_sub(WAL_HEADER_BYTES as u64) else {
+                let part = usize::try_from(pos).ok().and_then(|pos| header.get(pos..));
+                return Ok(copy_prefix(part.unwrap_or_default(), buf));
+            };
+            let Some((nth, within)) = self.frame_at(at) else {
+                return Ok(0);
+            };
             match frames.get(nth) {
-                Some(slot) => (nth, slot.clone()),
+                Some(slot) => (nth, within, slot.clone()),
                 None => return Ok(0),
             }
         };
-        let within = (pos - WAL_HEADER_BYTES) % self.frame_bytes();
         if let Some(part) = slot.header.get(within..).filter(|part| !part.is_empty()) {
             return Ok(copy_prefix(part, buf));
         }

@@ -1,23 +1,30 @@
 //! The commands that run nodes; those that only talk to them are in `ferrolite-cli`.
 
+#[cfg(feature = "shell")]
 pub(crate) mod inspect;
+#[cfg(feature = "shell")]
 pub(crate) mod playground;
 pub(crate) mod recover;
 pub(crate) mod serve;
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// Sends the node's log to standard error, from `level` on.
 ///
 /// The engine's own messages are left out: what of them concerns a client is in the answer to it, and some
 /// of what it calls an error (a checkpoint that it was kept from) is none here.
 pub(crate) fn log_to_stderr(level: &str) -> Result<(), String> {
-    let filter = EnvFilter::try_new(format!("{level},turso_core=off"))
+    let filter: Targets = format!("{level},turso_core=off")
+        .parse()
         .map_err(|error| format!("--log-level {level}: {error}"))?;
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(std::io::stderr)
-        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()));
+    tracing_subscriber::registry()
+        .with(lines)
+        .with(filter)
         .try_init()
         .map_err(|error| error.to_string())
 }

@@ -11,9 +11,16 @@ use tokio::net::TcpSocket;
 
 use super::eventually;
 
+/// What starts the program under test, in front of its path: an emulator, where the tests were built for another machine.
+const RUNNER: &str = "FERROLITE_RUNNER";
+
 /// The program under test.
 pub fn program() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_ferrolite"));
+    let program = env!("CARGO_BIN_EXE_ferrolite");
+    let runner = std::env::var(RUNNER).unwrap_or_default();
+    let mut words = runner.split_whitespace().chain([program]);
+    let mut command = Command::new(words.next().unwrap_or(program));
+    command.args(words);
     // What the tests' caller has set for himself must not reach the nodes.
     command
         .env_remove("FERROLITE_LOG")

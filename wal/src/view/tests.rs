@@ -71,6 +71,32 @@ fn reads_back_across_borders() {
     assert_eq!(all[WAL_HEADER_BYTES..n], bytes);
 }
 
+/// Protects: a machine of 32 bits. A position in the view is one in a file, which may be longer than its memory is large.
+/// The frames are all of one page, of which only the last image is kept.
+#[test]
+fn reads_and_writes_beyond_4_gib() {
+    const LARGE: usize = 1 << 20;
+    let view = WalView::new(LARGE as u32, u64::MAX, Box::new(Named));
+    view.write_at(0, &[7; WAL_HEADER_BYTES]).unwrap();
+    let mut frame = vec![1; LARGE + FRAME_HEADER_BYTES];
+    frame[..4].copy_from_slice(&2_u32.to_be_bytes());
+    frame[4..8].fill(0);
+    while view.len() <= 1 << 32 {
+        view.write_at(view.len(), &frame).unwrap();
+    }
+    frame[4..8].copy_from_slice(&2_u32.to_be_bytes());
+    frame[FRAME_HEADER_BYTES..].fill(3);
+    let pos = view.len();
+    assert!(pos > 1 << 32);
+    view.write_at(pos, &frame).unwrap();
+    let mut page = vec![0; LARGE];
+    let read = view.read_at(pos + FRAME_HEADER_BYTES as u64, &mut page);
+    assert_eq!(read.unwrap(), LARGE);
+    assert!(page.iter().all(|byte| *byte == 3));
+    assert_eq!(view.read_at(view.len(), &mut page).unwrap(), 0);
+    assert_eq!(view.take_transaction().unwrap().pages.len(), 1);
+}
+
 /// A transaction is handed out whole, once, with one image a page.
 #[test]
 fn takes_each_transaction_once() {

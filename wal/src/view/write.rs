@@ -20,9 +20,6 @@ impl WalView {
     }
 
     fn write_open(&self, pos: u64, data: &[u8]) -> Result<(), ViewError> {
-        let Ok(pos) = usize::try_from(pos) else {
-            return Err(ViewError::Refused("position out of range"));
-        };
         let mut frames = self.frames();
         if pos == 0 {
             let Ok(header) = <[u8; WAL_HEADER_BYTES]>::try_from(data) else {
@@ -36,9 +33,9 @@ impl WalView {
             return Err(ViewError::Refused("a frame before the header"));
         }
         let at = pos
-            .checked_sub(WAL_HEADER_BYTES)
-            .filter(|at| at % self.frame_bytes() == 0);
-        let Some(first) = at.map(|at| at / self.frame_bytes()) else {
+            .checked_sub(WAL_HEADER_BYTES as u64)
+            .and_then(|at| self.frame_at(at));
+        let Some((first, 0)) = at else {
             return Err(ViewError::Refused("not at a frame's position"));
         };
         if !data.len().is_multiple_of(self.frame_bytes()) {
@@ -50,8 +47,8 @@ impl WalView {
         if first > frames.len() {
             return Err(ViewError::Refused("a gap between frames"));
         }
-        let staged = (first - frames.taken) * self.frame_bytes() + data.len();
-        if u64::try_from(staged).unwrap_or(u64::MAX) > self.limit_bytes {
+        let staged = (first - frames.taken) as u64 * self.frame_bytes() as u64 + data.len() as u64;
+        if staged > self.limit_bytes {
             return Err(ViewError::TooLarge {
                 limit_bytes: self.limit_bytes,
             });
