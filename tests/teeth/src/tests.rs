@@ -2,10 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
-mod mutants;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+
+use crate::mutants;
 
 /// Protects: the proof that the simulator finds defects, which would silently rot as the source changes. The edits are made one
 /// after the other, as they are for the search, in which they must not get into each other's way.

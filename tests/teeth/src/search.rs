@@ -9,7 +9,6 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use ferrolite_sim::Load;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::build::Built;
@@ -30,7 +29,7 @@ pub struct Caught {
 /// Looks for seeds that fail.
 pub struct Search {
     program: PathBuf,
-    workload: Option<Load>,
+    workload: Option<String>,
     seeds: RangeInclusive<u64>,
     jobs: usize,
     patience: Duration,
@@ -54,12 +53,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Search {
     pub fn new(
         built: &Built,
-        workload: Option<Load>,
+        workload: Option<String>,
         seeds: RangeInclusive<u64>,
         jobs: Option<usize>,
         patience: Duration,
     ) -> Result<Self, String> {
-        let load = workload.map_or_else(|| "drawn".to_owned(), |load| load.to_string());
+        let load = workload.as_deref().unwrap_or("drawn");
         let known = format!("seeds-{:08x}-{load}", built.sources);
         let known = built.directory.join(known);
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
@@ -187,8 +186,8 @@ impl Search {
             .stdin(Stdio::null())
             .stdout(said.reopen().map_err(unable)?)
             .stderr(complained.reopen().map_err(unable)?);
-        if let Some(load) = self.workload {
-            simulator.args(["--workload", &load.to_string()]);
+        if let Some(load) = &self.workload {
+            simulator.args(["--workload", load]);
         }
         let mut running = simulator.spawn().map_err(unable)?;
         let begun = Instant::now();
@@ -221,7 +220,7 @@ fn why(said: &str, complained: &str, status: ExitStatus) -> String {
     let why = failed.map_or_else(crashed, str::to_owned);
     let why = why.replace('|', "\\|");
     match why.char_indices().nth(WHY_CHARACTERS) {
-        Some((end, _)) => format!("{} …", &why[..end]),
+        Some((end, _)) => format!("{} …", why.get(..end).unwrap_or_default()),
         None => why,
     }
 }

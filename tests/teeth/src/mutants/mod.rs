@@ -1,14 +1,12 @@
 //! Defects that are put into the database, to see whether the simulator finds them.
 //!
 //! A checker that has never caught anything has not been tested. Each [`Mutant`] replaces a few lines of the source and so
-//! brings in one defect: a sync that is left out, an answer that does not wait, an index that is one off. The example `teeth`
+//! brings in one defect: a sync that is left out, an answer that does not wait, an index that is one off. This program
 //! builds the simulator with all of them, switches one on at a time, and prints what caught it at which seed.
 //!
 //! All of them are built in at once, because the build takes longer than the search: where a mutant replaces something, both
 //! versions are compiled, and which of them runs is asked of [the environment](SWITCH). With none switched on it is the
 //! program that it was.
-
-#![allow(dead_code, reason = "the test and the example each use a part of it")]
 
 mod engine;
 mod log;
@@ -92,7 +90,7 @@ pub fn apply(source: &str, mutant: &Mutant, edit: &Edit) -> Result<String, Strin
     let wanted: Vec<char> = edit.from.chars().filter(|c| !c.is_whitespace()).collect();
     let places: Vec<usize> = (0..=solid.len().saturating_sub(wanted.len()))
         .filter(|&at| {
-            let here = solid[at..].iter().map(|(_, c)| c);
+            let here = solid.iter().skip(at).map(|(_, c)| c);
             here.take(wanted.len()).eq(wanted.iter())
         })
         .collect();
@@ -104,10 +102,11 @@ pub fn apply(source: &str, mutant: &Mutant, edit: &Edit) -> Result<String, Strin
             edit.from
         ));
     };
-    let start = solid[*at].0;
-    let (last, c) = solid[at + wanted.len() - 1];
-    let (before, after) = (&source[..start], &source[last + c.len_utf8()..]);
-    let from = &source[start..last + c.len_utf8()];
+    let start = solid.get(*at).map_or(0, |(start, _)| *start);
+    let last = at + wanted.len().saturating_sub(1);
+    let end = solid.get(last).map_or(0, |(last, c)| last + c.len_utf8());
+    let (before, rest) = source.split_at(start);
+    let (from, after) = rest.split_at(end.saturating_sub(start));
     let on = format!("crate::mutant({:?})", mutant.name);
     let both = match edit.to {
         To::Statements(to) => format!("if {on} {{ {to} }} else {{ {from} }}"),

@@ -14,7 +14,7 @@ const PROFILE: &[&str] = &[
     "profile.teeth.incremental=true",
     "profile.teeth.opt-level=1",
     "profile.teeth.strip=\"none\"",
-    "profile.teeth.package.\"*\".opt-level=2",
+    "profile.teeth.package.\"*\".opt-level=1",
     "profile.teeth.package.\"*\".codegen-units=16",
 ];
 
@@ -48,7 +48,7 @@ pub fn simulator() -> Result<Built, String> {
     eprintln!("building the simulator with all mutants");
     let mut cargo = Command::new(env!("CARGO"));
     cargo
-        .args(["build", "--locked", "--quiet", "-p", "ferrolite-sim"])
+        .args(["build", "--locked", "-p", "ferrolite-sim"])
         .args(["--bin", "ferrolite-sim", "--profile", "teeth"])
         .current_dir(&scratch)
         .env("CARGO_TARGET_DIR", directory.join("target"))

@@ -1,30 +1,26 @@
 //! Puts defects into the database, one at a time, and prints what the simulator catches each of them with.
 //!
 //! ```text
-//! cargo run --release -p ferrolite-sim --example teeth [-- --only NAME] [--limit SEEDS] [--list]
+//! cargo run -p ferrolite-teeth [-- --only NAME] [--limit SEEDS] [--list]
 //! ```
 //!
-//! The workspace's sources are copied to `target/teeth`, where the [mutants] are built into them: all at once, each behind a
+//! It does not link the simulator, so that it is built at once. The workspace's sources are copied to `target/teeth`, where the [mutants] are built into them: all at once, each behind a
 //! question to the environment, so that one build serves them all. Then for each the simulator runs seed after seed until a
 //! simulation fails. A seed that fails without any mutant proves nothing, and is passed over. Which those are is remembered
 //! until the sources change.
 //!
 //! The exit status says whether all were caught. Interrupted, it leaves nothing but that directory, which the next run uses.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
-
-#[path = "../tests/mutants/mod.rs"]
-mod mutants;
-#[path = "teeth/build.rs"]
 mod build;
-#[path = "teeth/search.rs"]
+mod mutants;
 mod search;
+#[cfg(test)]
+mod tests;
 
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
-use ferrolite_sim::Load;
 use mutants::Mutant;
 
 /// Puts defects into the database, one at a time, and prints what the simulator catches each of them with.
@@ -41,7 +37,7 @@ struct Arguments {
     limit: u64,
     /// What clients do, instead of what each seed says.
     #[arg(long)]
-    workload: Option<Load>,
+    workload: Option<String>,
     /// How many simulations run at a time. By default as many as there are processors.
     #[arg(long)]
     jobs: Option<usize>,
@@ -83,8 +79,8 @@ fn try_all(arguments: &Arguments, chosen: &[(&str, &Mutant)]) -> Result<usize, S
     let built = build::simulator()?;
     let search = search::Search::new(
         &built,
-        arguments.workload,
-        arguments.first..=arguments.first.saturating_add(arguments.limit - 1),
+        arguments.workload.clone(),
+        arguments.first..=arguments.first.saturating_add(arguments.limit.saturating_sub(1)),
         arguments.jobs,
         Duration::from_secs(arguments.patience),
     )?;
