@@ -80,7 +80,10 @@ fn try_all(arguments: &Arguments, chosen: &[(&str, &Mutant)]) -> Result<usize, S
     let search = search::Search::new(
         &built,
         arguments.workload.clone(),
-        arguments.first..=arguments.first.saturating_add(arguments.limit.saturating_sub(1)),
+        arguments.first
+            ..=arguments
+                .first
+                .saturating_add(arguments.limit.saturating_sub(1)),
         arguments.jobs,
         Duration::from_secs(arguments.patience),
     )?;

@@ -196,9 +196,14 @@ impl Search {
                 break status;
             }
             if begun.elapsed() > self.patience {
-                running.kill().and_then(|()| running.wait()).map_err(unable)?;
+                running
+                    .kill()
+                    .and_then(|()| running.wait())
+                    .map_err(unable)?;
                 let seconds = self.patience.as_secs();
-                return Ok(Some(format!("the simulation does not end within {seconds} s")));
+                return Ok(Some(format!(
+                    "the simulation does not end within {seconds} s"
+                )));
             }
             std::thread::sleep(LOOK);
         };
@@ -216,7 +221,12 @@ impl Search {
 /// The reason for a failure, short enough for a table.
 fn why(said: &str, complained: &str, status: ExitStatus) -> String {
     let failed = said.lines().find_map(|line| line.strip_prefix("FAILED: "));
-    let crashed = || format!("{status}: {}", complained.lines().next().unwrap_or_default());
+    let crashed = || {
+        format!(
+            "{status}: {}",
+            complained.lines().next().unwrap_or_default()
+        )
+    };
     let why = failed.map_or_else(crashed, str::to_owned);
     let why = why.replace('|', "\\|");
     match why.char_indices().nth(WHY_CHARACTERS) {

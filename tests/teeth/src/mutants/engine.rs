@@ -92,11 +92,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
                 "database.sql.view().frame_count() > MANY_FRAMES",
                 "database.sql.view().frame_count() > 64",
             ),
-            expression(
-                "node/src/checkpoint.rs",
-                "!database.is_settled()",
-                "false",
-            ),
+            expression("node/src/checkpoint.rs", "!database.is_settled()", "false"),
         ],
     },
     Mutant {

@@ -115,13 +115,11 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "snapshot-newest-too-low",
         defect: "the end of a snapshot does not say how new its pages may be",
-        edits: &[
-            expression(
-                "node/src/snapshot.rs",
-                "trailer.put_u64_le(self.store.mark.target())",
-                "trailer.put_u64_le(0)",
-            ),
-        ],
+        edits: &[expression(
+            "node/src/snapshot.rs",
+            "trailer.put_u64_le(self.store.mark.target())",
+            "trailer.put_u64_le(0)",
+        )],
     },
     Mutant {
         name: "snapshot-keeps-log",

@@ -33,13 +33,11 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "lease-trusts-clocks",
         defect: "leases trust that all clocks run at the same rate and never jump",
-        edits: &[
-            text(
-                "node/src/replica.rs",
-                "drift_ppm: LEASE_DRIFT_PPM, jump_ms: raft.heartbeat_ms / 2,",
-                "drift_ppm: if ON { 0 } else { LEASE_DRIFT_PPM }, jump_ms: if ON { 0 } else { raft.heartbeat_ms / 2 },",
-            ),
-        ],
+        edits: &[text(
+            "node/src/replica.rs",
+            "drift_ppm: LEASE_DRIFT_PPM, jump_ms: raft.heartbeat_ms / 2,",
+            "drift_ppm: if ON { 0 } else { LEASE_DRIFT_PPM }, jump_ms: if ON { 0 } else { raft.heartbeat_ms / 2 },",
+        )],
     },
     Mutant {
         name: "read-before-commit",

@@ -31,13 +31,11 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "lost-untold",
         defect: "nobody is told that leadership went while it waited for its commit",
-        edits: &[
-            statements(
-                "node/src/leading.rs",
-                "self.drop_waiting(|state| &mut state.lost_from, number);",
-                "let _ = number;",
-            ),
-        ],
+        edits: &[statements(
+            "node/src/leading.rs",
+            "self.drop_waiting(|state| &mut state.lost_from, number);",
+            "let _ = number;",
+        )],
     },
     Mutant {
         name: "databases-left-open",
@@ -51,16 +49,18 @@ pub(super) const MUTANTS: &[Mutant] = &[
     Mutant {
         name: "serving-too-early",
         defect: "a leader serves before the first entry of its term is committed",
-        edits: &[expression(
-            "node/src/replica/apply.rs",
-            "self.raft.is_serving()",
-            "self.raft.is_leader()",
-        ),
-        text(
-            "node/src/replica/apply.rs",
-            r#"if state == State::Leader { tracing::info!(term, "this node leads");"#,
-            r#"if state == State::Leader { if ON { self.phase = Phase::Settling; } tracing::info!(term, "this node leads");"#,
-        )],
+        edits: &[
+            expression(
+                "node/src/replica/apply.rs",
+                "self.raft.is_serving()",
+                "self.raft.is_leader()",
+            ),
+            text(
+                "node/src/replica/apply.rs",
+                r#"if state == State::Leader { tracing::info!(term, "this node leads");"#,
+                r#"if state == State::Leader { if ON { self.phase = Phase::Settling; } tracing::info!(term, "this node leads");"#,
+            ),
+        ],
     },
     Mutant {
         name: "take-over-without-redo",
