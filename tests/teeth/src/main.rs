@@ -42,7 +42,7 @@ struct Arguments {
     #[arg(long)]
     jobs: Option<usize>,
     /// A simulation that takes more seconds does not end.
-    #[arg(long, default_value_t = 300, value_name = "SECONDS")]
+    #[arg(long, default_value_t = 60, value_name = "SECONDS")]
     patience: u64,
     /// Print the mutants, and do nothing.
     #[arg(long)]

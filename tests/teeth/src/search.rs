@@ -106,7 +106,11 @@ impl Search {
                 scope.spawn(|| {
                     while let Some(seed) = self.take(&state) {
                         bar.set_message(format!("seed {seed}"));
-                        match self.judge(mutant, seed) {
+                        let is_in_vain = || {
+                            let caught = &lock(&state).caught;
+                            caught.as_ref().is_some_and(|other| other.seed < seed)
+                        };
+                        match self.judge(mutant, seed, is_in_vain) {
                             Ok(None) => {}
                             Ok(Some(caught)) => {
                                 let mut state = lock(&state);
@@ -147,8 +151,13 @@ impl Search {
     }
 
     /// Whether this seed fails with the mutant, and only with it.
-    fn judge(&self, mutant: &str, seed: u64) -> Result<Option<Caught>, String> {
-        let Some(why) = self.simulate(Some(mutant), seed)? else {
+    fn judge(
+        &self,
+        mutant: &str,
+        seed: u64,
+        is_in_vain: impl Fn() -> bool,
+    ) -> Result<Option<Caught>, String> {
+        let Some(why) = self.simulate(Some(mutant), seed, is_in_vain)? else {
             return Ok(None);
         };
         Ok(self.passes(seed)?.then_some(Caught { seed, why }))
@@ -159,7 +168,7 @@ impl Search {
         if let Some(passes) = lock(&self.sound).get(&seed) {
             return Ok(*passes);
         }
-        let passes = self.simulate(None, seed)?.is_none();
+        let passes = self.simulate(None, seed, || false)?.is_none();
         let said = if passes { "passes" } else { "fails" };
         let noted = File::options()
             .create(true)
@@ -171,8 +180,13 @@ impl Search {
         Ok(passes)
     }
 
-    /// Runs a simulation, and says why it failed if it did.
-    fn simulate(&self, mutant: Option<&str>, seed: u64) -> Result<Option<String>, String> {
+    /// Runs a simulation, and says why it failed if it did. It is ended when it `is_in_vain`.
+    fn simulate(
+        &self,
+        mutant: Option<&str>,
+        seed: u64,
+        is_in_vain: impl Fn() -> bool,
+    ) -> Result<Option<String>, String> {
         let unable = |error: std::io::Error| format!("{}: {error}", self.program.display());
         let (said, complained) = (
             tempfile::NamedTempFile::new().map_err(unable)?,
@@ -195,11 +209,15 @@ impl Search {
             if let Some(status) = running.try_wait().map_err(unable)? {
                 break status;
             }
-            if begun.elapsed() > self.patience {
+            let is_in_vain = is_in_vain();
+            if is_in_vain || begun.elapsed() > self.patience {
                 running
                     .kill()
                     .and_then(|()| running.wait())
                     .map_err(unable)?;
+                if is_in_vain {
+                    return Ok(None);
+                }
                 let seconds = self.patience.as_secs();
                 return Ok(Some(format!(
                     "the simulation does not end within {seconds} s"
