@@ -112,8 +112,14 @@ pub(crate) struct Checkpointer {
     is_full: bool,
 }
 
-/// A job is to be tried again after a while, because there is no room on the disk. Every job can be done again.
-pub(crate) struct Unfinished(pub(crate) Box<Job>);
+/// What became of an attempt to do a job.
+pub(crate) enum Attempt {
+    Done,
+    /// It is to be tried again after a while, because there is no room on the disk. Every job can be done again.
+    Again(Box<Job>),
+    /// The files cannot be written any more: no job is to be done from now on.
+    Failed,
+}
 
 impl Checkpointer {
     pub(crate) fn new(store: Arc<Store>, following: Arc<Following>) -> Self {
@@ -127,10 +133,10 @@ impl Checkpointer {
     }
 
     /// Does a job, and tells the replica what became of it.
-    pub(crate) fn attempt(&mut self, job: Job, replica: &Driver) -> Result<(), Unfinished> {
+    pub(crate) fn attempt(&mut self, job: Job, replica: &Driver) -> Attempt {
         if let Job::Follow(follow) = job {
             follow.answer(&self.store, &self.following);
-            return Ok(());
+            return Attempt::Done;
         }
         match work(&self.store, &self.following, &mut self.snapshots, &job) {
             Ok(outcome) => {
@@ -140,19 +146,20 @@ impl Checkpointer {
                 if let Some(outcome) = outcome {
                     replica.send(Event::Checkpointed(outcome));
                 }
+                Attempt::Done
             }
             Err(error) if error.is_full() => {
                 if !std::mem::replace(&mut self.is_full, true) {
                     tracing::error!(%error, "waiting for room on the disk for the database files");
                 }
-                return Err(Unfinished(Box::new(job)));
+                Attempt::Again(Box::new(job))
             }
             Err(error) => {
                 tracing::error!(%error, "the database files cannot be written; this node takes no further part");
                 replica.send(Event::Checkpointed(Outcome::Failed(error.to_string())));
+                Attempt::Failed
             }
         }
-        Ok(())
     }
 
     /// What looks for rot.
@@ -176,16 +183,18 @@ impl Checkpointer {
     }
 }
 
-/// Works until the replica is gone.
+/// Works until the replica is gone, or the files cannot be written any more.
 pub(crate) fn run(mut checkpointer: Checkpointer, jobs: &Receiver<Job>, replica: &Driver) {
     loop {
         match jobs.recv_timeout(checkpointer.scrubs_in()) {
-            Ok(mut job) => {
-                while let Err(Unfinished(again)) = checkpointer.attempt(job, replica) {
-                    std::thread::sleep(FULL_PAUSE);
-                    job = *again;
+            Ok(mut job) => loop {
+                match checkpointer.attempt(job, replica) {
+                    Attempt::Done => break,
+                    Attempt::Again(again) => job = *again,
+                    Attempt::Failed => return,
                 }
-            }
+                std::thread::sleep(FULL_PAUSE);
+            },
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
         }

@@ -25,7 +25,7 @@ use ferrolite_wal::backend::{Backend, FaultBackend};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-use crate::checkpoint::{Checkpointer, Job, Unfinished};
+use crate::checkpoint::{Attempt, Checkpointer, Job};
 use crate::environment::{Clock, Disk, Engine, Environment, Random, Space, Workers};
 use crate::errands::Errands;
 use crate::error::Error;
@@ -303,11 +303,12 @@ impl SimNode {
                         .checkpointer
                         .borrow_mut()
                         .attempt(job, &self.handle.driver);
-                    let Err(Unfinished(again)) = attempt else {
-                        break;
-                    };
+                    match attempt {
+                        Attempt::Done => break,
+                        Attempt::Again(again) => job = *again,
+                        Attempt::Failed => return,
+                    }
                     tokio::time::sleep(FULL_PAUSE).await;
-                    job = *again;
                 }
             }
             self.checkpointer.borrow_mut().scrub(&self.handle.driver);
@@ -461,7 +462,7 @@ impl SimNode {
                 .checkpointer
                 .borrow_mut()
                 .attempt(job, &self.handle.driver);
-            if attempt.is_err() {
+            if !matches!(attempt, Attempt::Done) {
                 return Err(Error::Stopped);
             }
         }
