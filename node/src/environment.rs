@@ -22,7 +22,7 @@ const MANY: usize = 1 << 16;
 /// See the [module](self).
 #[derive(Debug)]
 pub(crate) struct Environment {
-    pub(crate) disk: Box<dyn Disk>,
+    pub(crate) disk: Arc<dyn Disk>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) random: Arc<dyn Random>,
     /// What SQL asks for; that of the system if there is none.
@@ -150,7 +150,7 @@ impl Environment {
     /// The system's, with the data directory at `path`, which is made if it is not there.
     pub(crate) fn system(path: &Path) -> Result<Self, Error> {
         Ok(Self {
-            disk: Box::new(SystemDisk::open(path)?),
+            disk: Arc::new(SystemDisk::open(path)?),
             clock: Arc::new(SystemClock {
                 start: Instant::now(),
             }),
@@ -197,17 +197,12 @@ impl Disk for SystemDisk {
     }
 
     fn space(&self) -> std::io::Result<Space> {
-        space_at(&self.path)
+        let found = rustix::fs::statvfs(&self.path)?;
+        Ok(Space {
+            total: found.f_blocks.saturating_mul(found.f_frsize),
+            free: found.f_bavail.saturating_mul(found.f_frsize),
+        })
     }
-}
-
-/// How much room the file system of `path` has.
-pub(crate) fn space_at(path: &Path) -> std::io::Result<Space> {
-    let found = rustix::fs::statvfs(path)?;
-    Ok(Space {
-        total: found.f_blocks.saturating_mul(found.f_frsize),
-        free: found.f_bavail.saturating_mul(found.f_frsize),
-    })
 }
 
 /// The system's monotonic clock.

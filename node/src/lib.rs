@@ -43,6 +43,7 @@
 //! ```
 
 mod anchors;
+mod assembly;
 mod buffers;
 mod checkpoint;
 mod environment;

@@ -18,26 +18,21 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use ferrolite_client::Client;
-use ferrolite_consensus::{Role, bootstrap};
+use ferrolite_consensus::Role;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
 
+use crate::assembly::{self, Assembly};
 use crate::checkpoint::{self, Checkpointer};
 use crate::environment::Environment;
 use crate::errands::Errands;
 use crate::error::Error;
-use crate::following::{self, Following};
-use crate::freshness::Freshness;
+use crate::following;
 use crate::gateway::Context;
 use crate::handle::{Event, Handle, Status};
-use crate::leading::Registry;
-use crate::lease::Lease;
 use crate::listener::{self, Door};
 use crate::log_writer;
 use crate::options::Options;
 use crate::peers::{Identity, Peers};
-use crate::replica::{self, Driver, Replica};
-use crate::store::Store;
 
 /// How long a stopping leader waits for another node to take over.
 const HANDOVER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -151,38 +146,29 @@ impl NodeBuilder {
         let socket = std::net::TcpListener::bind(&self.address).map_err(unable)?;
         socket.set_nonblocking(true).map_err(unable)?;
         let address = actual_address(&self.address, &socket).map_err(unable)?;
-        let environment = Environment::system(&self.directory)?;
-        let (clock, workers) = (Arc::clone(&environment.clock), environment.workers);
-        let (store, past) = Store::open_in(environment, self.id, &self.options)?;
-        let store = Arc::new(store);
-        let past = if past.is_fresh() && self.bootstrap {
-            store.found_cluster(self.id, &address, bootstrap)?
-        } else {
-            past
-        };
-        let registry = Arc::new(Registry::default());
-        let lease = Arc::new(Lease::new(clock));
-        let driver = Arc::new(Driver::new(Arc::clone(&lease)));
-        let following = Arc::new(Following::new(self.options.stale_idle));
-        let freshness = Arc::new(Freshness::new(store.process_id()));
-        let (published, status) = watch::channel(Status::default());
-        let handle = Handle {
-            driver: Arc::clone(&driver),
-            status,
-            registry: Arc::clone(&registry),
-            following: Arc::clone(&following),
-            freshness: Arc::clone(&freshness),
-            store: Arc::clone(&store),
-            lease,
-            workers,
+        let (writes, to_write) = Errands::new();
+        let (jobs, to_do) = Errands::new();
+        let Assembly {
+            handle,
+            cluster,
+            replica,
+        } = Assembly::new(assembly::Parts {
             id: self.id,
-        };
-        let (cluster, cluster_known) = watch::channel(past.cluster());
+            address: &address,
+            options: &self.options,
+            environment: Environment::system(&self.directory)?,
+            founds: self.bootstrap,
+            writes,
+            jobs,
+        })?;
+        let store = Arc::clone(&handle.store);
+        let driver = Arc::clone(&handle.driver);
+        let following = Arc::clone(&handle.following);
         let identity = Arc::new(Identity {
             id: self.id,
             address: address.clone(),
             incarnation: store.incarnation(),
-            cluster: cluster_known,
+            cluster,
         });
         let heard = Arc::new(Mutex::new(HashMap::new()));
         let peers = Peers::new(
@@ -191,23 +177,6 @@ impl NodeBuilder {
             runtime.clone(),
             Arc::clone(&heard),
         );
-        let (writes, to_write) = Errands::new();
-        let (jobs, to_do) = Errands::new();
-        let replica = Replica::new(replica::Parts {
-            id: self.id,
-            address: address.clone(),
-            options: &self.options,
-            past,
-            store: Arc::clone(&store),
-            registry,
-            following: Arc::clone(&following),
-            freshness,
-            published,
-            cluster,
-            lease: Arc::clone(&handle.lease),
-            writes,
-            jobs,
-        })?;
         driver.start(replica, Box::new(peers));
         let mut threads = Vec::new();
         {

@@ -110,7 +110,7 @@ mod tests {
 
     fn room(directory: &tempfile::TempDir, reserve_bytes: u64) -> Room {
         let environment = Environment::system(directory.path()).unwrap();
-        Room::new(Arc::from(environment.disk), reserve_bytes)
+        Room::new(environment.disk, reserve_bytes)
     }
 
     fn is_short(room: &Room, total: u64, free: u64) -> bool {

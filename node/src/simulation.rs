@@ -18,29 +18,25 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use ferrolite_consensus::message::codec;
-use ferrolite_consensus::{Change, Member, Message, NodeId, Role, bootstrap};
+use ferrolite_consensus::{Change, Member, Message, NodeId, Role};
 use ferrolite_pager::Directory;
 use ferrolite_sql::Surroundings;
 use ferrolite_wal::backend::{Backend, FaultBackend};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
+use crate::assembly::{self, Assembly};
 use crate::checkpoint::{Attempt, Checkpointer, Job};
 use crate::environment::{Clock, Disk, Engine, Environment, Random, Space, Workers};
 use crate::errands::Errands;
 use crate::error::Error;
-use crate::following::Following;
-use crate::freshness::{Freshness, FreshnessMessage};
+use crate::freshness::FreshnessMessage;
 pub use crate::gateway::{Refused, SimSession};
-use crate::handle::{Event, Handle, Status};
-use crate::leading::Registry;
-use crate::lease::Lease;
+use crate::handle::{Event, Handle};
 use crate::log_writer::{self, Progress, Work};
 use crate::options::Options;
 use crate::peers::{self, Outlet};
-use crate::replica::{self, Driver, Replica};
 use crate::scrub::PageMessage;
-use crate::store::Store;
 
 /// How long a task waits for room on a full disk before the next try.
 const FULL_PAUSE: Duration = Duration::from_millis(250);
@@ -169,7 +165,7 @@ impl SimNode {
         let random = Arc::new(Dice::new(seed));
         let environment = Environment {
             // The engine knows databases by their paths.
-            disk: Box::new(SimDisk::new(
+            disk: Arc::new(SimDisk::new(
                 PathBuf::from(format!("/node-{id}/life-{life}")),
                 disk,
                 capacity,
@@ -182,53 +178,26 @@ impl SimNode {
             }))),
             workers: Workers::Caller,
         };
-        let clock = Arc::clone(&environment.clock);
-        let (store, past) = Store::open_in(environment, id, &options)?;
-        let store = Arc::new(store);
-        let past = if past.is_fresh() && founds {
-            store.found_cluster(id, &address, bootstrap)?
-        } else {
-            past
-        };
         let bells = Bells::default();
-        let registry = Arc::new(Registry::default());
-        let lease = Arc::new(Lease::new(clock));
-        let driver = Arc::new(Driver::new(Arc::clone(&lease)));
-        driver.attend(Arc::clone(&bells.replica));
-        let following = Arc::new(Following::new(options.stale_idle));
-        let freshness = Arc::new(Freshness::new(store.process_id()));
-        let (published, status) = watch::channel(Status::default());
-        let (cluster, cluster_known) = watch::channel(past.cluster());
-        let handle = Handle {
-            driver: Arc::clone(&driver),
-            status,
-            registry: Arc::clone(&registry),
-            following: Arc::clone(&following),
-            freshness: Arc::clone(&freshness),
-            store: Arc::clone(&store),
-            lease: Arc::clone(&lease),
-            workers: Workers::Caller,
-            id,
-        };
         let (writes, to_write) = Errands::with_bell(Arc::clone(&bells.writes));
         let (jobs, to_do) = Errands::with_bell(Arc::clone(&bells.jobs));
-        let checkpointer = Checkpointer::new(Arc::clone(&store), Arc::clone(&following));
-        let replica = Replica::new(replica::Parts {
-            id,
-            address: address.clone(),
-            options: &options,
-            past,
-            store,
-            registry,
-            following,
-            freshness,
-            published,
+        let Assembly {
+            handle,
             cluster,
-            lease,
+            replica,
+        } = Assembly::new(assembly::Parts {
+            id,
+            address: &address,
+            options: &options,
+            environment,
+            founds,
             writes,
             jobs,
         })?;
-        driver.start(replica, Box::new(Posted(network)));
+        let checkpointer =
+            Checkpointer::new(Arc::clone(&handle.store), Arc::clone(&handle.following));
+        handle.driver.attend(Arc::clone(&bells.replica));
+        handle.driver.start(replica, Box::new(Posted(network)));
         Ok(Self {
             id,
             address,
@@ -238,7 +207,7 @@ impl SimNode {
             jobs: RefCell::new(to_do),
             checkpointer: RefCell::new(checkpointer),
             busy_timeout: options.busy_timeout,
-            cluster: cluster_known,
+            cluster,
         })
     }
 

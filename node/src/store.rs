@@ -35,7 +35,7 @@ use ferrolite_wal::view::WalView;
 use ferrolite_wal::{Log, LogOptions, Record};
 
 use crate::anchors::Known;
-use crate::environment::{Disk, Engine, Environment, Random, Workers};
+use crate::environment::{Engine, Environment, Random, Workers};
 use crate::error::Error;
 use crate::images::Images;
 use crate::membership;
@@ -141,7 +141,6 @@ impl Store {
             workers,
             ..
         } = environment;
-        let disk: Arc<dyn Disk> = Arc::from(disk);
         let root = disk.root();
         let incarnation = identify(&*root, id, &*random)?;
         let (hard_state, state) = open_hard_state(&*root)?;
@@ -178,7 +177,7 @@ impl Store {
             next_file: AtomicU64::new(0),
             spill,
             page_size: options.page_size,
-            room: Room::new(Arc::clone(&disk), options.reserve_bytes),
+            room: Room::new(disk, options.reserve_bytes),
             incarnation,
             hard_state,
             files: Mutex::default(),

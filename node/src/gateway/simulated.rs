@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use ferrolite_wire::{Header, Response, Value, decode_response};
-
 use tokio::time::Instant;
 
 use super::failure::Failure;
