@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use ferrolite_client::{Builder, Client, Role};
-use ferrolite_processes::{Node, Place, Result, Status, eventually};
+use ferrolite_processes::{Node, Place, Result, Status, eventually, stop_all};
 use tokio::time::timeout;
 
 use crate::disk::Disk;
@@ -173,17 +173,7 @@ impl Cluster {
             Ok((even.count() == count).then_some(leader.id))
         })
         .await?;
-        self.nodes.sort_by_key(|node| (node.id == leader, node.id));
-        for node in &mut self.nodes {
-            node.terminate()?;
-            let what = format!("the end of node {}", node.id);
-            let status = eventually(&what, async || node.exited()).await?;
-            if !status.success() {
-                return Err(format!("node {} ended with {status}", node.id).into());
-            }
-        }
-        self.nodes.sort_by_key(|node| node.id);
-        Ok(())
+        stop_all(&mut self.nodes, leader).await
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use ferrolite_client::{Client, Error, ErrorCode, Row, Session, Value};
-use ferrolite_grammar::{Generator, Kind, Production, Profile, Statement, Value as Drawn};
+use ferrolite_grammar::{Generator, Production, Profile, Statement};
 use ferrolite_processes::Result;
 use ferrolite_workloads::{Connection, Failure, FailureKind, Value as Asked, World};
 use tokio::time::sleep;
@@ -241,9 +241,9 @@ pub(crate) async fn send_what_is_drawn(world: &Seen, mut rng: Rng, without: &[Pr
 }
 
 async fn send(session: &mut Session, statement: &Statement) -> Result<(), Error> {
-    let params: Vec<Value> = statement.params.iter().map(of_grammar).collect();
+    let params: Vec<Value> = statement.params.iter().map(to_client).collect();
     let sql = &statement.sql;
-    match statement.kind == Kind::Read || sql.contains(" RETURNING ") {
+    match statement.has_rows() {
         true => session.query::<Row>(sql, params).await.map(drop),
         false => session.execute(sql, params).await.map(drop),
     }
@@ -265,14 +265,4 @@ pub(crate) async fn write_and_read(nodes: u64) -> Result<(), Error> {
         .query::<Row>("SELECT * FROM sqlite_schema", ())
         .await?;
     Ok(())
-}
-
-fn of_grammar(value: &Drawn) -> Value {
-    match value {
-        Drawn::Null => Value::Null,
-        Drawn::Integer(number) => Value::Integer(*number),
-        Drawn::Real(number) => Value::Float(*number),
-        Drawn::Text(text) => Value::Text(text.clone()),
-        Drawn::Blob(bytes) => Value::Blob(bytes.clone().into()),
-    }
 }

@@ -31,8 +31,7 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use ferrolite_grammar::Production;
-use ferrolite_processes::Result;
-use tokio::signal::unix::{SignalKind, signal};
+use ferrolite_processes::{Result, judged};
 use tokio::sync::watch;
 use tokio::task::LocalSet;
 
@@ -84,40 +83,11 @@ fn minutes(text: &str) -> Result<f64, String> {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let options = Options::parse();
-    let (interrupts, interrupted) = watch::channel(0);
-    let listening = tokio::spawn(listen(interrupts));
-    let mut abandoned = interrupted.clone();
     let local = LocalSet::new();
-    let ended = tokio::select! {
-        ended = local.run_until(run(&options, interrupted)) => ended,
-        _ = abandoned.wait_for(|count| *count > 1) => Err("interrupted twice; nothing was checked".into()),
-    };
-    listening.abort();
-    match ended {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("chaos: {error}");
-            ExitCode::from(2)
-        }
-    }
-}
-
-/// Counts Ctrl-C and SIGTERM.
-async fn listen(interrupts: watch::Sender<u32>) {
-    let (Ok(mut interrupt), Ok(mut terminate)) = (
-        signal(SignalKind::interrupt()),
-        signal(SignalKind::terminate()),
-    ) else {
-        return;
-    };
-    loop {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-        interrupts.send_modify(|count| *count += 1);
-    }
+    judged("chaos", async |interrupted| {
+        local.run_until(run(&options, interrupted)).await
+    })
+    .await
 }
 
 /// Says whether all held.

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use ferrolite_client::{Builder, Client};
-use ferrolite_processes::{Node, Place, Result, Status, eventually};
+use ferrolite_processes::{Node, Place, Result, Status, eventually, stop_all};
 use tokio::net::TcpSocket;
 use tokio::time::timeout;
 
@@ -193,17 +193,7 @@ impl Cluster {
     pub(crate) async fn stop(&mut self) -> Result<()> {
         self.settled().await?;
         let leader = self.leader(None).await?.id;
-        self.nodes.sort_by_key(|node| (node.id == leader, node.id));
-        for node in &mut self.nodes {
-            node.terminate()?;
-            let what = format!("the end of node {}", node.id);
-            let status = eventually(&what, async || node.exited()).await?;
-            if !status.success() {
-                return Err(format!("node {} ended with {status}", node.id).into());
-            }
-        }
-        self.nodes.sort_by_key(|node| node.id);
-        Ok(())
+        stop_all(&mut self.nodes, leader).await
     }
 
     /// The nodes whose processes have ended, though nobody asked them to.

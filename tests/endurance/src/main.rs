@@ -37,8 +37,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use clap::Parser;
-use ferrolite_processes::{Result, files};
-use tokio::signal::unix::{SignalKind, signal};
+use ferrolite_processes::{Result, files, judged};
 use tokio::sync::watch;
 
 use crate::cluster::Cluster;
@@ -96,39 +95,10 @@ fn clients(text: &str) -> Result<usize, String> {
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> ExitCode {
     let options = Options::parse();
-    let (interrupts, interrupted) = watch::channel(0);
-    let listening = tokio::spawn(listen(interrupts));
-    let mut abandoned = interrupted.clone();
-    let ended = tokio::select! {
-        ended = run(&options, interrupted) => ended,
-        _ = abandoned.wait_for(|count| *count > 1) => Err("interrupted twice; nothing was checked".into()),
-    };
-    listening.abort();
-    match ended {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("ferrolite-endurance: {error}");
-            ExitCode::from(2)
-        }
-    }
-}
-
-/// Counts Ctrl-C and SIGTERM.
-async fn listen(interrupts: watch::Sender<u32>) {
-    let (Ok(mut interrupt), Ok(mut terminate)) = (
-        signal(SignalKind::interrupt()),
-        signal(SignalKind::terminate()),
-    ) else {
-        return;
-    };
-    loop {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-        interrupts.send_modify(|count| *count += 1);
-    }
+    judged("ferrolite-endurance", async |interrupted| {
+        run(&options, interrupted).await
+    })
+    .await
 }
 
 /// Says whether all held.

@@ -2,20 +2,8 @@
 
 use crate::production::Production;
 
-/// A parameter of a statement.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Value {
-    /// `NULL`.
-    Null,
-    /// An integer.
-    Integer(i64),
-    /// A real; never NaN, which SQLite does not store.
-    Real(f64),
-    /// A text.
-    Text(String),
-    /// A blob.
-    Blob(Vec<u8>),
-}
+/// A parameter of a statement. A real is never NaN, which SQLite does not store.
+pub use ferrolite_workloads::Value;
 
 /// What a statement is to whoever sends it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -43,6 +31,14 @@ pub struct Statement {
     pub ordered: bool,
     /// What of the grammar is in it.
     pub productions: Vec<Production>,
+}
+
+impl Statement {
+    /// Whether it is to be asked for its rows.
+    #[must_use]
+    pub fn has_rows(&self) -> bool {
+        self.kind == Kind::Read || self.sql.contains(" RETURNING ")
+    }
 }
 
 /// What a client does without a pause.

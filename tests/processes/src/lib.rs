@@ -2,11 +2,13 @@
 //!
 //! - [`node`]: a process that is started, killed, suspended and stopped, and the directory that outlives it.
 //! - [`status`]: what a node says about itself.
+//! - [`judged`](fn@judged): how a program ends that puts them to the test.
 //! - [`files`]: whether the files of nodes that have stopped are the same, and in order.
 //!
 //! What is waited for has a bound ([`eventually`]).
 
 pub mod files;
+mod judged;
 pub mod node;
 pub mod status;
 
@@ -14,7 +16,8 @@ use std::time::{Duration, Instant};
 
 use tokio::time::sleep;
 
-pub use node::{Node, Place};
+pub use judged::judged;
+pub use node::{Node, Place, stop_all};
 pub use status::Status;
 
 /// The result of anything that may make a run impossible.

@@ -217,3 +217,22 @@ impl Drop for Node {
         }
     }
 }
+
+/// Stops nodes as an operator would, the leader last, so that all have the same in their files. They are in the order of their
+/// numbers afterwards.
+///
+/// # Errors
+/// When one does not end as it should.
+pub async fn stop_all(nodes: &mut [Node], leader: u64) -> Result<()> {
+    nodes.sort_by_key(|node| (node.id == leader, node.id));
+    for node in nodes.iter_mut() {
+        node.terminate()?;
+        let what = format!("the end of node {}", node.id);
+        let status = eventually(&what, async || node.exited()).await?;
+        if !status.success() {
+            return Err(format!("node {} ended with {status}", node.id).into());
+        }
+    }
+    nodes.sort_by_key(|node| node.id);
+    Ok(())
+}

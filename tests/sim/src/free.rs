@@ -6,7 +6,7 @@
 use std::rc::Rc;
 use std::time::Duration;
 
-use ferrolite_grammar::{Generator, Kind, Profile, Statement, Value as Drawn};
+use ferrolite_grammar::{Generator, Profile, Statement};
 use ferrolite_workloads::{Connection, Failure, FailureKind, Value, World as _};
 
 use crate::clients::{Connected, Side};
@@ -17,8 +17,19 @@ const THINK_MS: u64 = 30;
 
 /// Sends steps until the simulation is to heal.
 pub(crate) async fn client(world: Rc<World>, number: u64) {
-    let side = Side::new(&world, number);
-    let mut rng = world.plan.dice("free", number);
+    steps(&world, "free", number, run).await;
+}
+
+/// Draws steps, for a client of this kind and number, and has `send` send them, until the simulation is to heal. After an error
+/// the client connects anew.
+pub(crate) async fn steps(
+    world: &Rc<World>,
+    kind: &str,
+    number: u64,
+    mut send: impl AsyncFnMut(&mut Connected, Vec<Statement>) -> Result<(), Failure>,
+) {
+    let side = Side::new(world, number);
+    let mut rng = world.plan.dice(kind, number);
     let profile = Profile::draw(&mut rng);
     let mut generator = Generator::new(rng.fork(), profile);
     let mut open: Option<Connected> = None;
@@ -35,15 +46,15 @@ pub(crate) async fn client(world: Rc<World>, number: u64) {
             },
         };
         let step = generator.next_step();
-        if run(&mut connection, &step.statements).await.is_ok() {
+        if send(&mut connection, step.statements).await.is_ok() {
             open = Some(connection);
         }
     }
 }
 
 /// Sends the statements of a step. An error is one after which the connection is of no use.
-async fn run(connection: &mut Connected, statements: &[Statement]) -> Result<(), Failure> {
-    for statement in statements {
+async fn run(connection: &mut Connected, statements: Vec<Statement>) -> Result<(), Failure> {
+    for statement in &statements {
         match send(connection, statement).await {
             Ok(_) => {}
             Err(failure) if failure.kind == FailureKind::Statement => break,
@@ -63,34 +74,16 @@ pub(crate) enum Answer {
     Changed(u64),
 }
 
-/// Whether a statement is asked for its rows.
-pub(crate) fn has_rows(statement: &Statement) -> bool {
-    statement.kind == Kind::Read || statement.sql.contains("RETURNING")
-}
-
 pub(crate) async fn send(
     connection: &mut Connected,
     statement: &Statement,
 ) -> Result<Answer, Failure> {
-    let params = params(statement);
-    if has_rows(statement) {
-        let rows = connection.query(&statement.sql, &params).await?;
+    if statement.has_rows() {
+        let rows = connection.query(&statement.sql, &statement.params).await?;
         return Ok(Answer::Rows(rows));
     }
-    let changed = connection.execute(&statement.sql, &params).await?;
+    let changed = connection
+        .execute(&statement.sql, &statement.params)
+        .await?;
     Ok(Answer::Changed(changed))
-}
-
-/// The parameters of a statement.
-pub(crate) fn params(statement: &Statement) -> Vec<Value> {
-    let given = statement.params.iter();
-    given
-        .map(|value| match value {
-            Drawn::Null => Value::Null,
-            Drawn::Integer(integer) => Value::Integer(*integer),
-            Drawn::Real(real) => Value::Real(*real),
-            Drawn::Text(text) => Value::Text(text.clone()),
-            Drawn::Blob(blob) => Value::Blob(blob.clone()),
-        })
-        .collect()
 }

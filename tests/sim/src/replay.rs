@@ -7,12 +7,11 @@
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::rc::Rc;
-use std::time::Duration;
 
-use ferrolite_grammar::{Generator, Kind, Production, Profile, Statement, Value as Drawn};
-use ferrolite_workloads::{Connection, Failure, FailureKind, Value, World as _};
+use ferrolite_grammar::{Kind, Production, Statement};
+use ferrolite_workloads::{Connection, Failure, FailureKind, Value};
 
-use crate::clients::{Connected, Side};
+use crate::clients::Connected;
 use crate::free::{self, Answer};
 use crate::reference::Reference;
 use crate::world::World;
@@ -22,7 +21,6 @@ const CREATE: &str =
 const MARK: &str = "INSERT INTO replayed(number) VALUES (?)";
 /// What a client is told whose statement has to read a page that has rotted.
 const ROTTEN: &str = "invalid data";
-const THINK_MS: u64 = 30;
 
 /// What is known about whether a transaction committed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,36 +53,16 @@ impl Replay {
 
     /// Sends transactions until the simulation is to heal.
     pub(crate) async fn client(&self, world: Rc<World>, number: u64) {
-        let side = Side::new(&world, number);
-        let mut rng = world.plan.dice("replay", number);
-        let profile = Profile::draw(&mut rng);
-        let mut generator = Generator::new(rng.fork(), profile);
-        let mut open: Option<Connected> = None;
-        while world.goes_on() {
-            side.pause(Duration::from_millis(rng.u64(..THINK_MS))).await;
-            let mut connection = match open.take() {
-                Some(connection) => connection,
-                None => match side.connect(number).await {
-                    Ok(connection) => connection,
-                    Err(_) => {
-                        side.pause(Duration::from_millis(rng.u64(..200))).await;
-                        continue;
-                    }
-                },
-            };
-            let step = generator.next_step().statements;
-            let Some(statements) = replayable(step) else {
-                open = Some(connection);
-                continue;
-            };
-            if self
-                .transaction(&mut connection, number, statements)
-                .await
-                .is_ok()
-            {
-                open = Some(connection);
-            }
-        }
+        free::steps(
+            &world,
+            "replay",
+            number,
+            async |connection, step| match replayable(step) {
+                Some(statements) => self.transaction(connection, number, statements).await,
+                None => Ok(()),
+            },
+        )
+        .await;
     }
 
     fn note(&self, number: usize, note: impl FnOnce(&mut Recorded)) {
@@ -215,7 +193,7 @@ fn replay(alone: &mut Reference, number: usize, transaction: &Recorded) -> Resul
             // It read a page that had rotted, and did nothing.
             continue;
         }
-        let said = alone.run(&statement.sql, &free::params(statement));
+        let said = alone.run(&statement.sql, &statement.params);
         let Some(told) = told else {
             continue;
         };
@@ -236,7 +214,7 @@ fn replay(alone: &mut Reference, number: usize, transaction: &Recorded) -> Resul
         };
         if !same {
             let said = match said {
-                Ok((rows, changed)) if free::has_rows(statement) => format!("{rows:?} ({changed})"),
+                Ok((rows, changed)) if statement.has_rows() => format!("{rows:?} ({changed})"),
                 Ok((_, changed)) => format!("{changed} changed"),
                 Err(error) => error.to_string(),
             };
@@ -283,7 +261,7 @@ fn replayable(step: Vec<Statement>) -> Option<Vec<Statement>> {
             || sql.starts_with("PRAGMA") && !sql.contains("user_version");
         let mut productions = left_out.iter();
         // With the largest key taken, the next one is drawn by chance.
-        let is_largest = |value: &Drawn| *value == Drawn::Integer(i64::MAX);
+        let is_largest = |value: &Value| *value == Value::Integer(i64::MAX);
         let fills = sql.contains("9223372036854775807") || statement.params.iter().any(is_largest);
         tells || fills || productions.any(|production| statement.productions.contains(production))
     };
