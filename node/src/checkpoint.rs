@@ -211,6 +211,8 @@ fn work(
     Ok(match job {
         Job::Redo { to } => {
             let done = following::redo(store, following, *to)?;
+            // A transaction that is not complete may keep the mark behind; what was interrupted is made good all the same.
+            store.mark.settle_through(*to);
             match store.examine(done) {
                 // It will be put back, and the databases looked at once more.
                 Err(error) if error.is_rot() => {

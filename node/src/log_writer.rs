@@ -137,8 +137,14 @@ pub(crate) fn write(
             }
             Work::Reset { token, install } => {
                 sync(&mut appended)?;
-                install.finish(store)?;
-                report(Stored::Reset { token });
+                match install.finish(store) {
+                    Ok(()) => report(Stored::Reset { token }),
+                    Err(error) if error.is_full() => {
+                        batch.push_front(Work::Reset { token, install });
+                        return Ok(Progress::Full);
+                    }
+                    Err(error) => return Err(error),
+                }
             }
         }
     }

@@ -37,6 +37,7 @@ use crate::log_writer::{self, Progress, Work};
 use crate::options::Options;
 use crate::peers::{self, Outlet};
 use crate::scrub::PageMessage;
+use crate::store::LOG_DIRECTORY;
 
 /// How long a task waits for room on a full disk before the next try.
 const FULL_PAUSE: Duration = Duration::from_millis(250);
@@ -500,6 +501,12 @@ pub fn database_file(disk: &FaultBackend, database: &str) -> Option<Vec<u8>> {
 pub fn database_place(disk: &FaultBackend, database: &str) -> Option<(FaultBackend, String)> {
     let name = ferrolite_pager::file_name(database).ok()?;
     Some((disk.directory(PAGES), format!("databases/{name}")))
+}
+
+/// The directory of the log, for [flipping bits](FaultBackend::flip_bit) of its files.
+#[must_use]
+pub fn log_place(disk: &FaultBackend) -> FaultBackend {
+    disk.directory(LOG_DIRECTORY)
 }
 
 impl Disk for SimDisk {

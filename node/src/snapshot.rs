@@ -379,8 +379,8 @@ impl Install {
         )
     }
 
-    /// Begins the log anew after the snapshot, and forgets the note.
-    pub(crate) fn finish(self, store: &Store) -> Result<(), Error> {
+    /// Begins the log anew after the snapshot, and forgets the note. If there is no room for the log, nothing happened.
+    pub(crate) fn finish(&self, store: &Store) -> Result<(), Error> {
         let position = self.note.meta.position;
         store.log.reset(position.index, position.term)?;
         self.pending.clear()?;

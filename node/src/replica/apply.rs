@@ -42,7 +42,7 @@ impl Replica {
             peers.send_freshness(to, message);
         }
         self.continue_phase();
-        self.examine_snapshot();
+        self.make_files_sure();
         self.publish();
         self.answer_transfers();
     }
@@ -216,11 +216,18 @@ impl Replica {
         Ok(())
     }
 
-    /// What a snapshot has brought is looked at as soon as it can be.
-    fn examine_snapshot(&mut self) {
+    /// What a snapshot has brought is looked at as soon as it can be, and a checkpoint that a crash has interrupted is finished:
+    /// before that, rot cannot be told from what was half written.
+    fn make_files_sure(&mut self) {
         let due = |newest| newest <= self.applied;
-        let is_due = self.store.unexamined().is_some_and(due) && self.applied > self.examined_at;
-        if self.phase == Phase::Following && is_due && !self.checkpointing {
+        let mark = &self.store.mark;
+        let is_due = self.store.unexamined().is_some_and(due)
+            || (mark.is_interrupted() && due(mark.target()));
+        if self.phase == Phase::Following
+            && is_due
+            && self.applied > self.examined_at
+            && !self.checkpointing
+        {
             // Once for each state: a transaction that is not complete may keep the files behind.
             self.examined_at = self.applied;
             self.checkpoint();

@@ -345,7 +345,7 @@ impl PendingInstall {
     /// # Errors
     /// [`Error::NotApplied`] when it was not applied; [`Error::Io`], after which the next start finds the
     /// decision again, or the rest of the directory for [`discard`].
-    pub fn clear(self) -> Result<(), Error> {
+    pub fn clear(&self) -> Result<(), Error> {
         if !self.is_applied.load(Ordering::Acquire) {
             let path = self.directory.path().display().to_string();
             return Err(Error::NotApplied { path });

@@ -74,7 +74,9 @@ impl workloads::World for Side {
             leader.ok_or_else(|| refused("no leader is known"))?
         };
         let (id, life) = (node.id(), self.world.life(node.id()));
-        let opened = tokio::time::timeout(TIMEOUT, node.open(DATABASE)).await;
+        let suspension = self.world.suspension(id);
+        let opening = suspension.holds_up(node.open(DATABASE));
+        let opened = tokio::time::timeout(TIMEOUT, opening).await;
         let session = match opened {
             Ok(opened) => opened.map_err(|why| refused(&why.message))?,
             Err(_) => return Err(refused("it was not opened in time")),
@@ -121,6 +123,10 @@ impl Connected {
         let world = Rc::clone(&self.side.world);
         let broken = |why: &str| Failure::new(FailureKind::Unknown, why);
         world.counts.borrow_mut().statements += 1;
+        if !world.is_sent(self.client) {
+            self.session = None;
+            return Err(Failure::new(FailureKind::Refused, "it was not sent"));
+        }
         let breaks = !world.is_healed()
             && world.plan.has(Fault::Clients)
             && self.side.rng.borrow_mut().u64(..BREAKS) == 0;
@@ -136,7 +142,9 @@ impl Connected {
         let Some(session) = &mut self.session else {
             return Err(broken("the connection is broken"));
         };
-        let ran = tokio::time::timeout(TIMEOUT, run(session)).await;
+        let suspension = world.suspension(self.node);
+        let running = suspension.holds_up(run(session));
+        let ran = tokio::time::timeout(TIMEOUT, running).await;
         // The answer leaves the node, or its power is gone before.
         if !world.is_alive(self.node, self.life) {
             self.session = None;

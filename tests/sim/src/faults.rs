@@ -1,8 +1,8 @@
 //! What goes wrong, and when.
 //!
 //! Every kind of mishap that the plan has is a task of its own, which lets it happen now and then until the simulation is to
-//! heal. None goes beyond what a cluster has to take: rot and misdirected writes hit the database files of one machine, whose
-//! pages the others have; a crash takes what was never synced.
+//! heal. None goes beyond what a cluster has to take: rot and misdirected writes hit the database files and the log of one
+//! machine, whose pages and entries the others have; a crash takes what was never synced.
 
 use std::collections::BTreeSet;
 use std::rc::Rc;
@@ -10,16 +10,14 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use fastrand::Rng;
-use ferrolite_node::simulation::database_place;
+use ferrolite_node::simulation::{database_place, log_place};
 use ferrolite_wal::backend::Backend;
 
 use crate::machine::PLENTY;
 use crate::plan::Fault;
 use crate::trace::Whose;
-use crate::world::{DATABASE, World};
+use crate::world::{DATABASE, ROTTEN, World};
 
-/// The machine whose database files rot.
-const ROTTEN: u64 = 1;
 /// No more machines than this at a time.
 const MOST_MACHINES: usize = 6;
 const PAGE_BYTES: u64 = 4096;
@@ -51,6 +49,8 @@ pub(crate) async fn reign(world: Rc<World>, fault: Fault) {
             Fault::Transfer => transfer(&world, &mut rng).await,
             Fault::Members => members(&world, &mut rng).await,
             Fault::Restart => restart(&world, &mut rng).await,
+            Fault::Suspension => suspend(&world, &mut rng).await,
+            Fault::LogRot => rot_log(&world, &mut rng),
         }
     }
 }
@@ -257,6 +257,49 @@ fn rot(world: &World, rng: &mut Rng) {
     directory.flip_bit(&name, bit);
 }
 
+/// A bit of the log rots. Not in the newest segment: of that nobody can tell what a crash has cut short from what was lost.
+fn rot_log(world: &World, rng: &mut Rng) {
+    if world.plan.nodes == 1 || !world.machines().contains(&ROTTEN) {
+        return;
+    }
+    let Some(directory) = world.with(ROTTEN, |machine| log_place(&machine.disk)) else {
+        return;
+    };
+    let mut segments = directory.list().unwrap_or_default();
+    segments.retain(|name| name.ends_with(".log"));
+    segments.sort();
+    segments.pop();
+    let Some(name) = rng.choice(&segments) else {
+        return;
+    };
+    let Ok(len) = directory.open(name, false).and_then(|file| file.len()) else {
+        return;
+    };
+    let bit = rng.u64(..len.max(1) * 8);
+    let what = format!("byte {} of {name} rots", bit / 8);
+    happens(world, Fault::LogRot, Whose::Node(ROTTEN), what);
+    directory.flip_bit(name, bit);
+}
+
+async fn suspend(world: &World, rng: &mut Rng) {
+    // The leader as often as all others together.
+    let leader = world.leader().map(|leader| leader.id());
+    let chosen = if rng.bool() {
+        leader.or_else(|| victim(world, rng))
+    } else {
+        victim(world, rng)
+    };
+    let Some(id) = chosen else {
+        return;
+    };
+    let suspension = world.suspension(id);
+    happens(world, Fault::Suspension, Whose::Node(id), "is suspended");
+    suspension.begin();
+    pause(world, rng).await;
+    suspension.end();
+    world.say(Whose::Node(id), "goes on");
+}
+
 fn misdirect(world: &World, rng: &mut Rng) {
     let Some((directory, name, len)) = rotting(world) else {
         return;
@@ -315,7 +358,8 @@ async fn transfer(world: &World, rng: &mut Rng) {
         Whose::Node(leader.id()),
         format!("is to hand over to {to:?}"),
     );
-    let ended = tokio::time::timeout(PATIENCE, leader.transfer(to)).await;
+    let suspension = world.suspension(leader.id());
+    let ended = tokio::time::timeout(PATIENCE, suspension.holds_up(leader.transfer(to))).await;
     if let Ok(Err(error)) = ended {
         world.say(
             Whose::Node(leader.id()),
@@ -338,7 +382,8 @@ async fn members(world: &Rc<World>, rng: &mut Rng) {
             leader.add(id, &format!("node-{id}")).await?;
             leader.promote(id).await
         };
-        let ended = tokio::time::timeout(PATIENCE, join).await;
+        let suspension = world.suspension(leader.id());
+        let ended = tokio::time::timeout(PATIENCE, suspension.holds_up(join)).await;
         world.say(
             Whose::Node(id),
             match ended {
@@ -352,7 +397,9 @@ async fn members(world: &Rc<World>, rng: &mut Rng) {
             return;
         };
         happens(world, Fault::Members, Whose::Node(id), "is to leave");
-        match tokio::time::timeout(PATIENCE, leader.remove(id)).await {
+        let suspension = world.suspension(leader.id());
+        let leave = suspension.holds_up(leader.remove(id));
+        match tokio::time::timeout(PATIENCE, leave).await {
             Ok(Ok(())) => {
                 world.say(Whose::Node(id), "has left");
                 tokio::time::sleep(Duration::from_millis(rng.u64(..500))).await;
@@ -391,7 +438,10 @@ async fn restart(world: &Rc<World>, rng: &mut Rng) {
         if world.is_healed() {
             return;
         }
-        if world.node(id).is_none() {
+        // Who is suspended does not notice that it is to stop.
+        let suspension = world.suspension(id);
+        suspension.holds_up(async {}).await;
+        if world.is_healed() || world.node(id).is_none() {
             continue;
         }
         happens(world, Fault::Restart, Whose::Node(id), "is stopped");

@@ -1,8 +1,12 @@
 //! A machine: a disk and a clock that stay, and a node that comes and goes.
 
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use ferrolite_node::simulation::{SimClock, SimNode};
@@ -49,6 +53,40 @@ impl SimClock for MachineClock {
     }
 }
 
+/// Whether the process of a machine is suspended. Its clock runs on meanwhile, and what is sent to it waits for it.
+#[derive(Debug, Default)]
+pub(crate) struct Suspension {
+    is_suspended: Cell<bool>,
+    waiting: RefCell<Vec<Waker>>,
+}
+
+impl Suspension {
+    pub(crate) fn begin(&self) {
+        self.is_suspended.set(true);
+    }
+
+    pub(crate) fn end(&self) {
+        self.is_suspended.set(false);
+        // In the order in which they began to wait, which is the same every time.
+        for waker in self.waiting.take() {
+            waker.wake();
+        }
+    }
+
+    /// Does `work`, which the process does, and not while it is suspended.
+    pub(crate) async fn holds_up<T>(&self, work: impl Future<Output = T>) -> T {
+        let mut work = pin!(work);
+        poll_fn(|context| {
+            if self.is_suspended.get() {
+                self.waiting.borrow_mut().push(context.waker().clone());
+                return Poll::Pending;
+            }
+            work.as_mut().poll(context)
+        })
+        .await
+    }
+}
+
 /// See the [module](self).
 #[derive(Debug)]
 pub(crate) struct Machine {
@@ -64,6 +102,7 @@ pub(crate) struct Machine {
     pub(crate) is_gone: bool,
     /// Milliseconds that the disk takes for a batch, at most.
     pub(crate) sync_ms: Arc<AtomicI64>,
+    pub(crate) suspension: Rc<Suspension>,
 }
 
 impl Machine {
@@ -78,6 +117,7 @@ impl Machine {
             tasks: Vec::new(),
             is_gone: false,
             sync_ms: Arc::new(AtomicI64::new(i64::try_from(sync_ms).unwrap_or(0))),
+            suspension: Rc::default(),
         }
     }
 
@@ -89,6 +129,7 @@ impl Machine {
         for task in self.tasks.drain(..) {
             task.abort();
         }
+        self.suspension.end();
         self.disk.crash(keep);
     }
 }

@@ -30,6 +30,12 @@ struct Arguments {
     /// What clients do, instead of what the seed says: bank, append, register, set, long-fork, monotonic, grammar or replay.
     #[arg(long, value_name = "NAME")]
     workload: Option<Load>,
+    /// Faults that are to come besides those that the seed says, such as suspension,log-rot.
+    #[arg(long, value_name = "FAULT,…", value_delimiter = ',')]
+    with: Vec<Fault>,
+    /// Faults that are not to come, whatever the seed says.
+    #[arg(long, value_name = "FAULT,…", value_delimiter = ',')]
+    without: Vec<Fault>,
     /// Stock SQLite (by python3) looks at the database of one in so many simulations; 0 for none.
     #[arg(long, value_name = "N", default_value_t = 20)]
     sqlite: u64,
@@ -178,7 +184,10 @@ fn main() -> ExitCode {
 }
 
 fn one(arguments: &Arguments, seed: u64) -> Report {
-    let plan = Plan::draw(seed, arguments.workload);
+    let mut plan = Plan::draw(seed, arguments.workload);
+    plan.faults.extend(&arguments.with);
+    plan.faults
+        .retain(|fault| !arguments.without.contains(fault));
     let extent = Extent {
         with_sqlite: arguments.sqlite > 0 && seed.is_multiple_of(arguments.sqlite),
         statements: arguments.statements,

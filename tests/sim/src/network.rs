@@ -159,13 +159,17 @@ pub(crate) async fn postman(world: Rc<World>, mut queue: UnboundedReceiver<Frame
                 if !latency.is_zero() {
                     tokio::time::sleep(latency).await;
                 }
-                deliver(&world, frame);
+                // Who is suspended finds it later.
+                let suspension = world.suspension(frame.to);
+                suspension
+                    .holds_up(async { deliver(&world, frame).await })
+                    .await;
             });
         }
     }
 }
 
-fn deliver(world: &World, frame: Frame) {
+async fn deliver(world: &World, frame: Frame) {
     let Frame {
         from,
         life,
@@ -177,7 +181,8 @@ fn deliver(world: &World, frame: Frame) {
     let Some(receiver) = receiver else {
         world.counts.borrow_mut().lost += 1;
         if let Some(sender) = sender.filter(|_| world.weather.notices(from, to, world.now())) {
-            sender.unreachable(to);
+            let suspension = world.suspension(from);
+            suspension.holds_up(async { sender.unreachable(to) }).await;
         }
         return;
     };

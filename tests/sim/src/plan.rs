@@ -47,11 +47,22 @@ pub enum Fault {
     Restart,
     /// The connections of clients break.
     Clients,
+    /// A process is suspended, and goes on later.
+    Suspension,
+    /// Bits of the log rot, on one machine.
+    LogRot,
 }
 
 impl Fault {
     /// All there are.
-    pub const ALL: &[Self] = &[
+    pub fn all() -> impl Iterator<Item = Self> {
+        Self::FIRST.iter().chain(Self::LATER).copied()
+    }
+
+    /// Those that came later. They are drawn after everything else, so that a seed still says what it said before them.
+    const LATER: &[Self] = &[Self::Suspension, Self::LogRot];
+
+    const FIRST: &[Self] = &[
         Self::Loss,
         Self::Duplication,
         Self::Delay,
@@ -92,7 +103,23 @@ impl fmt::Display for Fault {
             Self::Members => "members",
             Self::Restart => "restart",
             Self::Clients => "clients",
+            Self::Suspension => "suspension",
+            Self::LogRot => "log rot",
         })
+    }
+}
+
+impl std::str::FromStr for Fault {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let written = |fault: &Self| fault.to_string().replace(' ', "-");
+        Self::all()
+            .find(|fault| written(fault) == name)
+            .ok_or_else(|| {
+                let all: Vec<_> = Self::all().map(|fault| written(&fault)).collect();
+                format!("there are {}", all.join(", "))
+            })
     }
 }
 
@@ -161,6 +188,8 @@ pub struct Plan {
     pub checkpoint_bytes: u64,
     /// Whether reads rest on leases.
     pub lease: bool,
+    /// Statements that are not sent: the client, and the how manieth of its statements.
+    pub left_out: BTreeSet<(u64, u64)>,
 }
 
 /// Random numbers for a part of the simulation with this seed.
@@ -176,7 +205,7 @@ impl Plan {
     #[must_use]
     pub fn draw(seed: u64, load: Option<Load>) -> Self {
         let mut rng = dice(seed, "plan", 0);
-        let faults = Fault::ALL
+        let faults = Fault::FIRST
             .iter()
             .copied()
             .filter(|_| rng.u8(..100) < 35)
@@ -199,6 +228,7 @@ impl Plan {
                 .choice(&[16 << 10, 64 << 10, 512 << 10])
                 .unwrap_or(&(64 << 10)),
             lease: rng.bool(),
+            left_out: BTreeSet::new(),
         };
         let drawn = match rng.u8(..10) {
             0..=2 => Load::Grammar,
@@ -212,6 +242,9 @@ impl Plan {
                 plan.loads.push(Load::Workload(other));
             }
         }
+        let mut later = dice(seed, "plan", 1);
+        let drawn = Fault::LATER.iter().filter(|_| later.u8(..100) < 35);
+        plan.faults.extend(drawn);
         plan
     }
 
@@ -234,7 +267,7 @@ impl fmt::Display for Plan {
         let faults: Vec<_> = self.faults.iter().map(ToString::to_string).collect();
         write!(
             f,
-            "seed {}: {} nodes, {} clients each of {}, {} ms, {}, faults every {} ms: {}",
+            "seed {}: {} nodes, {} clients each of {}, {} ms, {}, faults every {} ms: {}{}",
             self.seed,
             self.nodes,
             self.clients,
@@ -246,6 +279,10 @@ impl fmt::Display for Plan {
                 "none".to_owned()
             } else {
                 faults.join(", ")
+            },
+            match self.left_out.len() {
+                0 => String::new(),
+                statements => format!("; {statements} statements are not sent"),
             },
         )
     }

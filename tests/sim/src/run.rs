@@ -254,6 +254,7 @@ async fn judge(world: &Rc<World>, loads: &[Running], with_sqlite: bool) {
         }
     }
     verdict::settle(world).await;
+    verdict::refetched(world).await;
     verdict::scrubbed(world).await;
     if world.failure().is_none() {
         verdict::compare(world, with_sqlite);

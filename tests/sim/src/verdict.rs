@@ -10,7 +10,7 @@ use crate::clients::{Connected, Side};
 use crate::faults::stop;
 use crate::plan::Fault;
 use crate::trace::Whose;
-use crate::world::{DATABASE, World};
+use crate::world::{DATABASE, ROTTEN, World};
 
 /// How long a healed cluster may take to have a leader whom all follow.
 const PROGRESS: Duration = Duration::from_secs(60);
@@ -99,6 +99,20 @@ fn everywhere(world: &World) -> Result<u64, String> {
         }
     }
     Ok(status.last)
+}
+
+/// What of the log has rotted is fetched again, which begins when its node is started; and what that node's last checkpoint
+/// could not read is in its files once it is stopped again.
+pub(crate) async fn refetched(world: &Rc<World>) {
+    if !world.plan.has(Fault::LogRot) || !world.machines().contains(&ROTTEN) {
+        return;
+    }
+    for _ in 0..2 {
+        world.say(Whose::Node(ROTTEN), "is started again, for its log");
+        stop(world, ROTTEN);
+        world.start_node(ROTTEN, false);
+        settle(world).await;
+    }
 }
 
 /// What has rotted is put back, if anything has.

@@ -13,10 +13,15 @@ use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::Instant;
 use tracing::Instrument;
 
-use crate::machine::{Machine, up_to};
+use crate::machine::{Machine, Suspension, up_to};
 use crate::network::{Frame, Letterbox, Weather};
 use crate::plan::{Fault, Plan};
 use crate::trace::{Trace, Whose};
+
+/// The machine whose disk rots.
+pub(crate) const ROTTEN: u64 = 1;
+/// How a node says that its log is damaged.
+const DAMAGED: &str = ".log is damaged at offset";
 
 /// The database that clients use.
 pub(crate) const DATABASE: &str = "app";
@@ -44,6 +49,8 @@ pub struct Counts {
     pub corrupt: u64,
     /// Panics of the SQL engine, which the nodes have survived.
     pub engine_panics: u64,
+    /// How many statements each client had.
+    pub asked: BTreeMap<u64, u64>,
 }
 
 /// See the [module](self).
@@ -88,6 +95,15 @@ impl World {
         if self.statements {
             self.say(Whose::Client(client), what());
         }
+    }
+
+    /// Counts a statement of a client. Says whether it is to be sent.
+    pub(crate) fn is_sent(&self, client: u64) -> bool {
+        let mut counts = self.counts.borrow_mut();
+        let asked = counts.asked.entry(client).or_default();
+        *asked += 1;
+        // The plan leaves out none of those that read what is judged.
+        !self.plan.left_out.contains(&(client, *asked)) || self.is_healed()
     }
 
     pub(crate) fn say(&self, whose: Whose, what: impl Into<String>) {
@@ -171,6 +187,12 @@ impl World {
             .borrow()
             .get(&id)
             .map_or(0, |machine| machine.life)
+    }
+
+    /// Whether and how the process of a machine is suspended.
+    pub(crate) fn suspension(&self, id: u64) -> Rc<Suspension> {
+        self.with(id, |machine| Rc::clone(&machine.suspension))
+            .unwrap_or_default()
     }
 
     /// Whether a machine is still in this life, and has power.
@@ -267,9 +289,11 @@ impl World {
         let (replica, writer, checkpointer) = (Rc::clone(node), Rc::clone(node), Rc::clone(node));
         let (world, watched) = (Rc::clone(self), Rc::clone(node));
         let span = || tracing::info_span!("node", id, life);
-        let replica = async move { replica.run_replica().await };
-        let writer = async move { writer.run_log(log).await };
-        let checkpointer = async move { checkpointer.run_pages(pages).await };
+        let pauses = || self.suspension(id);
+        let (one, two, three) = (pauses(), pauses(), pauses());
+        let replica = async move { one.holds_up(replica.run_replica()).await };
+        let writer = async move { two.holds_up(writer.run_log(log)).await };
+        let checkpointer = async move { three.holds_up(checkpointer.run_pages(pages)).await };
         vec![
             tokio::task::spawn_local(replica.instrument(span())),
             tokio::task::spawn_local(writer.instrument(span())),
@@ -279,7 +303,7 @@ impl World {
     }
 
     /// Notes what becomes of a node.
-    async fn watch(&self, node: &SimNode) {
+    async fn watch(self: &Rc<Self>, node: &SimNode) {
         let mut before = node.status();
         loop {
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -296,6 +320,12 @@ impl World {
             if let Some(reason) = &status.halted
                 && stopped == Some(false)
             {
+                if self.plan.has(Fault::LogRot) && node.id() == ROTTEN && reason.contains(DAMAGED) {
+                    // That is what it is to do. Once it is started again it knows what is lost, and fetches it.
+                    self.say(id, format!("gives up: {reason}"));
+                    self.start_again(node.id());
+                    return;
+                }
                 self.fail(format!(
                     "node {} takes no further part: {reason}",
                     node.id()
@@ -304,6 +334,18 @@ impl World {
             }
             before = status;
         }
+    }
+
+    /// Does what a supervisor does with a process that has ended by itself.
+    fn start_again(self: &Rc<Self>, id: u64) {
+        let (world, life) = (Rc::clone(self), self.life(id));
+        tokio::task::spawn_local(async move {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            if world.life(id) == life && world.machines().contains(&id) {
+                world.cut(id);
+                world.start_node(id, false);
+            }
+        });
     }
 
     /// The power of a machine goes.
@@ -324,6 +366,7 @@ impl World {
         self.healed.set(true);
         self.weather.clear();
         for id in self.machines() {
+            self.suspension(id).end();
             let sync_ms = i64::try_from(self.plan.sync_ms).unwrap_or(0);
             self.with(id, |machine| {
                 machine.disk.set_capacity(None);

@@ -72,8 +72,16 @@ fn what_has_failed_before() {
         .map(|line| {
             let mut words = line.split_whitespace();
             let seed = words.next().expect("a seed").parse().expect("a number");
-            let load: Option<Load> = words.next().and_then(|word| word.parse().ok());
-            Plan::draw(seed, load)
+            let mut words = words.peekable();
+            let load: Option<Load> = words
+                .next_if(|word| word.parse::<Load>().is_ok())
+                .map(|word| word.parse().unwrap());
+            let mut plan = Plan::draw(seed, load);
+            while let Some(without) = words.next_if(|word| word.starts_with('-')) {
+                let fault = without[1..].parse().expect("a fault");
+                plan.faults.retain(|kept| *kept != fault);
+            }
+            plan
         });
     let failures = run_all(&plans.collect::<Vec<_>>());
     assert!(failures.is_empty(), "{}", failures.join("\n"));
