@@ -180,7 +180,9 @@ pub(crate) struct Replica {
     reach: Reach,
     /// A checkpoint job is under way.
     checkpointing: bool,
-    /// What was applied when the databases of a snapshot were last to be looked at.
+    /// The log is about to begin anew after this entry.
+    log_anew_after: Option<Index>,
+    /// What was applied when the files were last to be made sure.
     examined_at: Index,
     /// Bytes of entries applied since the last checkpoint was begun.
     fresh_bytes: u64,
@@ -258,6 +260,7 @@ impl Replica {
             open: OpenTransactions::default(),
             reach: Reach::new(options.log_bytes),
             checkpointing: false,
+            log_anew_after: None,
             examined_at: 0,
             fresh_bytes: 0,
             configurations,

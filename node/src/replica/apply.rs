@@ -219,19 +219,28 @@ impl Replica {
     /// What a snapshot has brought is looked at as soon as it can be, and a checkpoint that a crash has interrupted is finished:
     /// before that, rot cannot be told from what was half written.
     fn make_files_sure(&mut self) {
-        let due = |newest| newest <= self.applied;
+        let through = self.applied_in_log();
+        let due = |newest| newest <= through;
         let mark = &self.store.mark;
         let is_due = self.store.unexamined().is_some_and(due)
             || (mark.is_interrupted() && due(mark.target()));
         if self.phase == Phase::Following
             && is_due
-            && self.applied > self.examined_at
+            && through > self.examined_at
             && !self.checkpointing
         {
             // Once for each state: a transaction that is not complete may keep the files behind.
-            self.examined_at = self.applied;
+            self.examined_at = through;
             self.checkpoint();
         }
+    }
+
+    /// The last entry that is applied, as far as the log reaches. After damage it may have begun anew before what was applied once,
+    /// until that has come again.
+    pub(super) fn applied_in_log(&self) -> Index {
+        let end = self.log_anew_after;
+        self.applied
+            .min(end.unwrap_or_else(|| self.store.log.last_index()))
     }
 
     fn checkpoint(&mut self) {
@@ -239,7 +248,9 @@ impl Replica {
             return;
         }
         let job = match self.phase {
-            Phase::Following => Job::Redo { to: self.applied },
+            Phase::Following => Job::Redo {
+                to: self.applied_in_log(),
+            },
             Phase::Serving => Job::Checkpoint {
                 databases: self.registry.all(),
                 applied: self.applied,
@@ -327,6 +338,7 @@ impl Replica {
         self.open.new_leader();
         self.configurations = vec![install.configuration()];
         self.fresh_bytes = 0;
+        self.log_anew_after = Some(install.index());
         self.send_work(Work::Reset { token, install });
     }
 

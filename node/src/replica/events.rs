@@ -72,6 +72,7 @@ impl Replica {
                 self.step(now, Input::LogPurged { first });
             }
             Stored::Reset { token } => {
+                self.log_anew_after = None;
                 self.admit_followers();
                 self.step(now, Input::SnapshotWritten { token });
             }
@@ -155,7 +156,9 @@ impl Replica {
         self.lose_leadership();
         self.end_following();
         if self.halted.is_none() {
-            self.send_job(Job::Redo { to: self.applied });
+            self.send_job(Job::Redo {
+                to: self.applied_in_log(),
+            });
         }
         // With their senders gone both threads finish what they have, and end.
         drop(self);

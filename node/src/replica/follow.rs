@@ -24,7 +24,7 @@ impl Replica {
         };
         self.send_job(Job::Follow(Follow {
             name,
-            to: self.applied,
+            to: self.applied_in_log(),
             generation,
             wanted_by,
         }));
@@ -36,7 +36,7 @@ impl Replica {
         self.phase == Phase::Following
             && self.halted.is_none()
             // After a snapshot the files hold more than is applied, until that has come too.
-            && self.store.mark.target() <= self.applied
+            && self.store.mark.target() <= self.applied_in_log()
             && self.store.unexamined().is_none()
             // What was read here while this node led is not to be gone when it follows.
             && self.read_through <= self.applied

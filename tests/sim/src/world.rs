@@ -20,8 +20,8 @@ use crate::trace::{Trace, Whose};
 
 /// The machine whose disk rots.
 pub(crate) const ROTTEN: u64 = 1;
-/// How a node says that its log is damaged.
-const DAMAGED: &str = ".log is damaged at offset";
+/// How a node says that its log is damaged: a record, or a page in one that it has already.
+const DAMAGED: [&str; 2] = [".log is damaged at offset", "malformed page in the log"];
 
 /// The database that clients use.
 pub(crate) const DATABASE: &str = "app";
@@ -320,7 +320,8 @@ impl World {
             if let Some(reason) = &status.halted
                 && stopped == Some(false)
             {
-                if self.plan.has(Fault::LogRot) && node.id() == ROTTEN && reason.contains(DAMAGED) {
+                let is_damage = DAMAGED.iter().any(|words| reason.contains(words));
+                if self.plan.has(Fault::LogRot) && node.id() == ROTTEN && is_damage {
                     // That is what it is to do. Once it is started again it knows what is lost, and fetches it.
                     self.say(id, format!("gives up: {reason}"));
                     self.start_again(node.id());
