@@ -36,6 +36,9 @@ struct Arguments {
     /// Faults that are not to come, whatever the seed says.
     #[arg(long, value_name = "FAULT,…", value_delimiter = ',')]
     without: Vec<Fault>,
+    /// Have reads rest on leases, whatever the seed says.
+    #[arg(long)]
+    leases: bool,
     /// Stock SQLite (by python3) looks at the database of one in so many simulations; 0 for none.
     #[arg(long, value_name = "N", default_value_t = 20)]
     sqlite: u64,
@@ -185,6 +188,7 @@ fn main() -> ExitCode {
 
 fn one(arguments: &Arguments, seed: u64) -> Report {
     let mut plan = Plan::draw(seed, arguments.workload);
+    plan.lease |= arguments.leases;
     plan.faults.extend(&arguments.with);
     plan.faults
         .retain(|fault| !arguments.without.contains(fault));

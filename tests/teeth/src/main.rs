@@ -87,12 +87,18 @@ fn try_all(arguments: &Arguments, chosen: &[(&str, &Mutant)]) -> Result<usize, S
         arguments.jobs,
         Duration::from_secs(arguments.patience),
     )?;
-    println!("| layer | defect | where | caught by | seed | seeds tried |");
-    println!("|---|---|---|---|---|---|");
+    println!("| layer | defect | where | asked for | caught by | seed | seeds tried |");
+    println!("|---|---|---|---|---|---|---|");
     let mut missed = Vec::new();
     for (nth, (layer, mutant)) in chosen.iter().enumerate() {
         let place = mutant.edits.first().map_or("", |edit| edit.file);
-        let head = format!("| {layer} | {} | `{place}` |", mutant.defect);
+        let asked = search.asked(mutant.name).join(" ");
+        let asked = if asked.is_empty() {
+            "–".to_owned()
+        } else {
+            format!("`{asked}`")
+        };
+        let head = format!("| {layer} | {} | `{place}` | {asked} |", mutant.defect);
         let progress = format!("{} of {}, {}", nth + 1, chosen.len(), mutant.name);
         match search.first_failure(mutant.name, &progress)? {
             (Some(caught), tried) => {

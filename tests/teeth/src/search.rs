@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::build::Built;
-use super::mutants::SWITCH;
+use super::mutants::{SWITCH, circumstances};
 
 /// How often it is looked at whether a simulation has ended.
 const LOOK: Duration = Duration::from_millis(20);
@@ -26,6 +26,9 @@ pub struct Caught {
     pub why: String,
 }
 
+/// A seed, and what is asked for besides.
+type Simulation = (u64, String);
+
 /// Looks for seeds that fail.
 pub struct Search {
     program: PathBuf,
@@ -33,8 +36,8 @@ pub struct Search {
     seeds: RangeInclusive<u64>,
     jobs: usize,
     patience: Duration,
-    /// Whether a seed passes without any mutant, where that is known.
-    sound: Mutex<BTreeMap<u64, bool>>,
+    /// Whether a simulation passes without any mutant, where that is known.
+    sound: Mutex<BTreeMap<Simulation, bool>>,
     known: PathBuf,
 }
 
@@ -58,14 +61,15 @@ impl Search {
         jobs: Option<usize>,
         patience: Duration,
     ) -> Result<Self, String> {
-        let load = workload.as_deref().unwrap_or("drawn");
-        let known = format!("seeds-{:08x}-{load}", built.sources);
+        let known = format!("seeds-{:08x}", built.sources);
         let known = built.directory.join(known);
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         let text = std::fs::read_to_string(&known).unwrap_or_default();
         let sound = text.lines().filter_map(|line| {
-            let (seed, passes) = line.split_once(' ')?;
-            Some((seed.parse().ok()?, passes == "passes"))
+            let mut words = line.splitn(3, ' ');
+            let (seed, said) = (words.next()?.parse().ok()?, words.next()?);
+            let asked = words.next().unwrap_or_default().to_owned();
+            Some(((seed, asked), said == "passes"))
         });
         Ok(Self {
             program: built.program.clone(),
@@ -78,11 +82,22 @@ impl Search {
         })
     }
 
-    /// Seeds that are known to fail without any mutant.
-    pub fn unsound(&self) -> BTreeSet<u64> {
+    /// Simulations that are known to fail without any mutant.
+    pub fn unsound(&self) -> BTreeSet<Simulation> {
         let sound = lock(&self.sound);
         let failing = sound.iter().filter(|(_, passes)| !**passes);
-        failing.map(|(seed, _)| *seed).collect()
+        failing.map(|(simulation, _)| simulation.clone()).collect()
+    }
+
+    /// What the simulator is asked for besides the seed.
+    pub fn asked(&self, mutant: &str) -> Vec<String> {
+        match &self.workload {
+            Some(load) => vec!["--workload".to_owned(), load.clone()],
+            None => circumstances(mutant)
+                .iter()
+                .map(|&word| word.to_owned())
+                .collect(),
+        }
     }
 
     /// The first seed that fails because of `mutant`, if any does, and how many it took.
@@ -101,16 +116,18 @@ impl Search {
             next: *self.seeds.start(),
             ..State::default()
         });
+        let asked = self.asked(mutant);
+        let simulation = |seed| (seed, asked.join(" "));
         std::thread::scope(|scope| {
             for _ in 0..self.jobs {
                 scope.spawn(|| {
-                    while let Some(seed) = self.take(&state) {
+                    while let Some(seed) = self.take(&state, simulation) {
                         bar.set_message(format!("seed {seed}"));
                         let is_in_vain = || {
                             let caught = &lock(&state).caught;
                             caught.as_ref().is_some_and(|other| other.seed < seed)
                         };
-                        match self.judge(mutant, seed, is_in_vain) {
+                        match self.judge(mutant, seed, &asked, is_in_vain) {
                             Ok(None) => {}
                             Ok(Some(caught)) => {
                                 let mut state = lock(&state);
@@ -131,18 +148,19 @@ impl Search {
         }
         let last = state.caught.as_ref().map_or(*self.seeds.end(), |c| c.seed);
         let unsound = self.unsound();
-        let tried = (*self.seeds.start()..=last).filter(|seed| !unsound.contains(seed));
+        let tried =
+            (*self.seeds.start()..=last).filter(|seed| !unsound.contains(&simulation(*seed)));
         Ok((state.caught, tried.count()))
     }
 
     /// The next seed that is worth a simulation.
-    fn take(&self, state: &Mutex<State>) -> Option<u64> {
+    fn take(&self, state: &Mutex<State>, simulation: impl Fn(u64) -> Simulation) -> Option<u64> {
         let mut state = lock(state);
         if state.caught.is_some() || state.error.is_some() {
             // Those before it are all under way.
             return None;
         }
-        while lock(&self.sound).get(&state.next) == Some(&false) {
+        while lock(&self.sound).get(&simulation(state.next)) == Some(&false) {
             state.next += 1;
         }
         let seed = Some(state.next).filter(|seed| self.seeds.contains(seed));
@@ -155,28 +173,30 @@ impl Search {
         &self,
         mutant: &str,
         seed: u64,
+        asked: &[String],
         is_in_vain: impl Fn() -> bool,
     ) -> Result<Option<Caught>, String> {
-        let Some(why) = self.simulate(Some(mutant), seed, is_in_vain)? else {
+        let Some(why) = self.simulate(Some(mutant), seed, asked, is_in_vain)? else {
             return Ok(None);
         };
-        Ok(self.passes(seed)?.then_some(Caught { seed, why }))
+        Ok(self.passes(seed, asked)?.then_some(Caught { seed, why }))
     }
 
     /// Whether this seed passes without any mutant.
-    fn passes(&self, seed: u64) -> Result<bool, String> {
-        if let Some(passes) = lock(&self.sound).get(&seed) {
+    fn passes(&self, seed: u64, asked: &[String]) -> Result<bool, String> {
+        let simulation = (seed, asked.join(" "));
+        if let Some(passes) = lock(&self.sound).get(&simulation) {
             return Ok(*passes);
         }
-        let passes = self.simulate(None, seed, || false)?.is_none();
+        let passes = self.simulate(None, seed, asked, || false)?.is_none();
         let said = if passes { "passes" } else { "fails" };
         let noted = File::options()
             .create(true)
             .append(true)
             .open(&self.known)
-            .and_then(|mut file| writeln!(file, "{seed} {said}"));
+            .and_then(|mut file| writeln!(file, "{seed} {said} {}", simulation.1));
         noted.map_err(|error| format!("{}: {error}", self.known.display()))?;
-        lock(&self.sound).insert(seed, passes);
+        lock(&self.sound).insert(simulation, passes);
         Ok(passes)
     }
 
@@ -185,6 +205,7 @@ impl Search {
         &self,
         mutant: Option<&str>,
         seed: u64,
+        asked: &[String],
         is_in_vain: impl Fn() -> bool,
     ) -> Result<Option<String>, String> {
         let unable = |error: std::io::Error| format!("{}: {error}", self.program.display());
@@ -194,15 +215,13 @@ impl Search {
         );
         let mut simulator = Command::new(&self.program);
         simulator
-            .args(["--seed", &seed.to_string()])
+            .args(["--seed", &seed.to_string(), "--whole"])
+            .args(asked)
             .env_remove(SWITCH)
             .envs(mutant.map(|mutant| (SWITCH, mutant)))
             .stdin(Stdio::null())
             .stdout(said.reopen().map_err(unable)?)
             .stderr(complained.reopen().map_err(unable)?);
-        if let Some(load) = &self.workload {
-            simulator.args(["--workload", load]);
-        }
         let mut running = simulator.spawn().map_err(unable)?;
         let begun = Instant::now();
         let status = loop {

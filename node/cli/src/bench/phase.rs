@@ -20,8 +20,10 @@ pub enum Phase {
     Transaction,
     /// Four reads by primary key to each update
     Mixed,
-    /// Reads by primary key
+    /// Reads by primary key, by a statement that each connection has prepared
     Read,
+    /// Reads by primary key, each sent as text, as drivers do for a query that nobody has prepared
+    Query,
     /// Range scans of 100 rows
     Scan,
     /// Bulk load: transactions of 1,000 rows in INSERTs of 100
@@ -39,6 +41,8 @@ pub enum Operation {
     Update,
     /// Reads a row.
     Read,
+    /// Reads a row, with a statement that is sent as text.
+    Query,
     /// Reads up to [`SCAN_ROWS`] rows.
     Scan,
     /// Inserts up to [`TRANSACTION_ROWS`] rows, [`STATEMENT_ROWS`] a statement, in a transaction.
@@ -53,6 +57,7 @@ impl Phase {
             Self::Transaction => "transaction",
             Self::Mixed => "mixed",
             Self::Read => "read",
+            Self::Query => "query",
             Self::Scan => "scan",
             Self::Load => "load",
         }
@@ -64,7 +69,8 @@ impl Phase {
             Self::Insert => "Single-row inserts",
             Self::Transaction => "Transactions of 1,000 inserts",
             Self::Mixed => "Reads and updates, four to one",
-            Self::Read => "Reads by primary key",
+            Self::Read => "Reads by primary key, prepared",
+            Self::Query => "Reads by primary key, as text",
             Self::Scan => "Range scans of 100 rows",
             Self::Load => "Bulk load, 1,000 rows a transaction",
         }
@@ -77,6 +83,7 @@ impl Phase {
             Self::Transaction => &[Operation::Transaction],
             Self::Mixed => &[Operation::Read, Operation::Update],
             Self::Read => &[Operation::Read],
+            Self::Query => &[Operation::Query],
             Self::Scan => &[Operation::Scan],
             Self::Load => &[Operation::Load],
         }
@@ -84,7 +91,7 @@ impl Phase {
 
     /// Whether it needs a table full of rows.
     pub fn reads_rows(self) -> bool {
-        matches!(self, Self::Mixed | Self::Read | Self::Scan)
+        matches!(self, Self::Mixed | Self::Read | Self::Query | Self::Scan)
     }
 
     /// The name of an operation in reports: the phase's own, unless it has several.
@@ -104,6 +111,7 @@ impl Operation {
             Self::Transaction => "transaction",
             Self::Update => "update",
             Self::Read => "read",
+            Self::Query => "query",
             Self::Scan => "scan",
             Self::Load => "load",
         }

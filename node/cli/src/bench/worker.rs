@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use ferrolite_client::{Error as ClientError, Session, Value};
+use ferrolite_client::{Error as ClientError, RowStream, Session, Value};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
@@ -243,6 +243,7 @@ impl Worker {
             Phase::Insert => Operation::Insert,
             Phase::Transaction => Operation::Transaction,
             Phase::Read => Operation::Read,
+            Phase::Query => Operation::Query,
             Phase::Scan => Operation::Scan,
             Phase::Mixed if self.values.random.u64(..MIXED_PERIOD) == 0 => Operation::Update,
             Phase::Mixed => Operation::Read,
@@ -340,6 +341,11 @@ impl Worker {
                 let sql = format!("SELECT value FROM {} WHERE id = ?", target.rows);
                 expect("a read", read(session, &sql, key).await?, 1)
             }
+            Operation::Query => {
+                let sql = format!("SELECT value FROM {} WHERE id = ?", target.rows);
+                let mut rows = session.query_stream(&sql, vec![integer(key)]).await?;
+                expect("a read", count(&mut rows).await?, 1)
+            }
             Operation::Scan => {
                 let sql = format!(
                     "SELECT id, value FROM {} WHERE id >= ? ORDER BY id LIMIT {SCAN_ROWS}",
@@ -363,6 +369,10 @@ impl Worker {
 /// Runs a query, and counts its rows.
 async fn read(session: &mut Session, sql: &str, key: u64) -> ClientResult<u64> {
     let mut rows = session.query_prepared(sql, vec![integer(key)]).await?;
+    count(&mut rows).await
+}
+
+async fn count(rows: &mut RowStream<'_>) -> ClientResult<u64> {
     let mut count = 0;
     while rows.next().await?.is_some() {
         count += 1;

@@ -43,6 +43,32 @@ pub struct Mutant {
     pub edits: &'static [Edit],
 }
 
+/// What the simulator is asked for besides the seed, for a mutant that seeds alone seldom bring to light: load and faults that
+/// have to come together.
+pub fn circumstances(mutant: &str) -> &'static [&'static str] {
+    const DEPOSED: &[&str] = &["--workload", "register", "--with", "partition,suspension"];
+    const LEASES: &[&str] = &[
+        "--workload",
+        "register",
+        "--leases",
+        "--with",
+        "partition,transfer,suspension,loss,delay,clock-drift,clock-jump",
+    ];
+    match mutant {
+        "reads-unconfirmed" | "databases-left-open" | "old-engine-confirmed" => DEPOSED,
+        "idle-writer-unconfirmed" => &["--workload", "long-fork", "--with", "partition,suspension"],
+        "lease-not-taken-back" | "lease-without-end" | "lease-trusts-clocks" => LEASES,
+        "torn-tail-kept" | "torn-tail-unwiped" | "superseded-terms" => {
+            &["--with", "crash,torn-crash,partition"]
+        }
+        "mark-not-begun" => &["--with", "torn-crash,crash"],
+        "snapshot-newest-too-low" => &["--with", "restart,crash,suspension"],
+        "repair-takes-any" => &["--with", "rot,misdirected-write"],
+        "shrink-forgotten" => &["--workload", "grammar"],
+        _ => &[],
+    }
+}
+
 /// A replacement in one file of the workspace; white space does not count in finding the place.
 pub struct Edit {
     pub file: &'static str,
