@@ -20,8 +20,12 @@ use crate::trace::{Trace, Whose};
 
 /// The machine whose disk rots.
 pub(crate) const ROTTEN: u64 = 1;
-/// How a node says that its log is damaged: a record, or a page in one that it has already.
-const DAMAGED: [&str; 2] = [".log is damaged at offset", "malformed page in the log"];
+/// How a node says that its log is damaged: a record, a page in one that it has already, or one that the engine asked for.
+const DAMAGED: [&str; 3] = [
+    ".log is damaged at offset",
+    "malformed page in the log",
+    "read of a page from the log",
+];
 
 /// The database that clients use.
 pub(crate) const DATABASE: &str = "app";
