@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use ferrolite_consensus::{EntryKind, Index, NodeId};
+use ferrolite_consensus::{Entry, EntryKind, Index, NodeId};
 use ferrolite_pager::{PageFile, Rot, Scrubber};
 use ferrolite_wal::frames::{self, Part};
 use tokio::time::Instant;
@@ -35,6 +35,9 @@ const ANSWER: u8 = 1;
 const PROGRESS: u8 = 2;
 /// So many images of a page are tried at most.
 const MOST_IMAGES: usize = 256;
+
+/// So many images of a page a peer is given out of the log, at most.
+const IMAGES_GIVEN: usize = 32;
 
 /// Pages that are looked at in one go, and how often that happens: with pages of 4 KiB, four MiB a second.
 const PAGES_AT_ONCE: u32 = 256;
@@ -227,7 +230,7 @@ fn images_in_log(
 ) -> Result<bool, Error> {
     let mut found = VecDeque::new();
     let last = last.min(store.log.last_index());
-    store.scan(store.log.first_index(), last.saturating_add(1), |entry| {
+    scan_undamaged(store, store.log.first_index(), last, |entry| {
         if entry.kind != EntryKind::Normal {
             return Ok(());
         }
@@ -254,10 +257,39 @@ fn images_in_log(
             }
             // It is a difference, and the log begins after its base.
             Err(error) if error.is_compacted() => return Ok(false),
+            // Nor can its base be read; another one may do.
+            Err(error) if error.is_damaged() => {}
             Err(error) => return Err(error.into()),
         }
     }
     Ok(false)
+}
+
+/// Gives the entries from `first` to `last` to `visit`, but for those that are damaged.
+fn scan_undamaged(
+    store: &Store,
+    first: Index,
+    last: Index,
+    mut visit: impl FnMut(Entry) -> Result<(), Error>,
+) -> Result<(), Error> {
+    let end = last.saturating_add(1);
+    let (mut next, mut stop) = (first, end);
+    loop {
+        let scanned = store.scan(next, stop, |entry| {
+            next = entry.index.saturating_add(1);
+            visit(entry)
+        });
+        match scanned {
+            Ok(()) if stop == end => return Ok(()),
+            Ok(()) => (next, stop) = (stop.saturating_add(1), end),
+            // What is before it comes first.
+            Err(Error::Storage(ferrolite_wal::Error::Damaged {
+                index: Some(damaged),
+                ..
+            })) if (next..stop).contains(&damaged) => stop = damaged,
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 /// Looks for the page as it has to be in the entries that this node still has. The log index that is known of it may be higher
@@ -285,8 +317,8 @@ fn repair_from_log(
     Ok(repaired)
 }
 
-/// This node's copies of a page for a peer: of its log, up to `applied`, which may not be in its file yet, and of its file. The
-/// peer takes the one that it has lost.
+/// This node's copies of a page for a peer: the newest of its log, up to `applied`, which may not be in its file yet, and that of
+/// its file. The peer takes the one that it has lost.
 pub(crate) fn read(store: &Store, name: &PageName, applied: Index) -> Vec<GivenPage> {
     let mut given = Vec::new();
     let unable = |error: &dyn std::fmt::Display| tracing::debug!(%error, "a page for a peer cannot be given");
@@ -296,7 +328,8 @@ pub(crate) fn read(store: &Store, name: &PageName, applied: Index) -> Vec<GivenP
             index,
             bytes: Bytes::from(bytes),
         });
-        Ok(true)
+        // The newest may be of a transaction that was given up, or newer than what the peer knows of.
+        Ok(given.len() == IMAGES_GIVEN)
     });
     if let Err(error) = newest {
         unable(&error);

@@ -9,6 +9,7 @@ use ferrolite_node::simulation::{Refused, SimNode, SimSession};
 use ferrolite_wire::{ErrorCode, Value as Wire};
 use ferrolite_workloads::{self as workloads, Failure, FailureKind, Value};
 
+use crate::machine::Suspension;
 use crate::plan::Fault;
 use crate::run::engine_panics;
 use crate::trace::Whose;
@@ -16,14 +17,22 @@ use crate::world::{DATABASE, World};
 
 /// How long a client waits for an answer.
 const TIMEOUT: Duration = Duration::from_secs(4);
+/// Where processes are suspended, every other client waits only for so long: somebody has to be at the new leader already when the
+/// old one goes on.
+const SHORT_TIMEOUT: Duration = Duration::from_millis(500);
 /// One statement in so many is lost on its way, or its answer is, where the connections of clients break.
 const BREAKS: u64 = 40;
+
+/// One pause in so many is a long one, of up to so many milliseconds.
+const LONG_THOUGHTS: u64 = 20;
+const LONG_MS: u64 = 1_500;
 
 /// What a workload sees of the world.
 #[derive(Debug, Clone)]
 pub(crate) struct Side {
     pub(crate) world: Rc<World>,
     rng: Rc<RefCell<Rng>>,
+    thought: Rc<RefCell<Rng>>,
 }
 
 impl Side {
@@ -31,7 +40,17 @@ impl Side {
         Self {
             world: Rc::clone(world),
             rng: Rc::new(RefCell::new(world.plan.dice("side", number))),
+            thought: Rc::new(RefCell::new(world.plan.dice("thought", number))),
         }
+    }
+}
+
+impl Side {
+    fn patience(&self, client: u64) -> Duration {
+        let is_short = self.world.plan.has(Fault::Suspension)
+            && !self.world.is_healed()
+            && client.is_multiple_of(2);
+        if is_short { SHORT_TIMEOUT } else { TIMEOUT }
     }
 }
 
@@ -43,6 +62,13 @@ pub(crate) struct Connected {
     node: u64,
     life: u64,
     session: Option<SimSession>,
+    suspension: Rc<Suspension>,
+}
+
+impl Drop for Connected {
+    fn drop(&mut self) {
+        self.close();
+    }
 }
 
 impl workloads::World for Side {
@@ -54,6 +80,18 @@ impl workloads::World for Side {
 
     async fn pause(&self, time: Duration) {
         tokio::time::sleep(time).await;
+        if self.world.plan.has(Fault::Suspension) && !self.world.is_healed() {
+            // Who asks without a pause is asking already when a process is suspended. A stale answer shows only to one who asks
+            // when others have been answered meanwhile.
+            let long = {
+                let mut thought = self.thought.borrow_mut();
+                (thought.u64(..LONG_THOUGHTS) == 0)
+                    .then(|| Duration::from_millis(thought.u64(..LONG_MS)))
+            };
+            if let Some(long) = long {
+                tokio::time::sleep(long).await;
+            }
+        }
     }
 
     async fn connect(&self, client: u64) -> Result<Connected, Failure> {
@@ -75,11 +113,16 @@ impl workloads::World for Side {
         };
         let (id, life) = (node.id(), self.world.life(node.id()));
         let suspension = self.world.suspension(id);
-        let opening = suspension.holds_up(node.open(DATABASE));
-        let opened = tokio::time::timeout(TIMEOUT, opening).await;
+        let mut opening = Box::pin(async move { node.open(DATABASE).await });
+        let patience = self.patience(client);
+        let opened = suspension.holds_up_session(&mut opening);
+        let opened = tokio::time::timeout(patience, opened).await;
         let session = match opened {
             Ok(opened) => opened.map_err(|why| refused(&why.message))?,
-            Err(_) => return Err(refused("it was not opened in time")),
+            Err(_) => {
+                suspension.discard(opening);
+                return Err(refused("it was not opened in time"));
+            }
         };
         Ok(Connected {
             side: self.clone(),
@@ -87,6 +130,7 @@ impl workloads::World for Side {
             node: id,
             life,
             session: Some(session),
+            suspension,
         })
     }
 }
@@ -114,17 +158,24 @@ impl Connected {
             .is_some_and(SimSession::in_transaction)
     }
 
+    /// The client closes the connection, or it breaks.
+    fn close(&mut self) {
+        if let Some(session) = self.session.take() {
+            self.suspension.discard(session);
+        }
+    }
+
     /// Sends a statement, has it run by `run`, and waits for its answer.
-    async fn ask<T>(
+    async fn ask<T: 'static>(
         &mut self,
         sql: &str,
-        run: impl AsyncFnOnce(&mut SimSession) -> Result<T, Refused>,
+        run: impl AsyncFnOnce(&mut SimSession) -> Result<T, Refused> + 'static,
     ) -> Result<T, Failure> {
         let world = Rc::clone(&self.side.world);
         let broken = |why: &str| Failure::new(FailureKind::Unknown, why);
         world.counts.borrow_mut().statements += 1;
         if !world.is_sent(self.client) {
-            self.session = None;
+            self.close();
             return Err(Failure::new(FailureKind::Refused, "it was not sent"));
         }
         let breaks = !world.is_healed()
@@ -136,18 +187,31 @@ impl Connected {
             world.count(Fault::Clients);
         }
         if breaks_before || !world.is_alive(self.node, self.life) {
-            self.session = None;
+            self.close();
             return Err(broken("the connection broke"));
         }
-        let Some(session) = &mut self.session else {
+        let Some(mut session) = self.session.take() else {
             return Err(broken("the connection is broken"));
         };
-        let suspension = world.suspension(self.node);
-        let running = suspension.holds_up(run(session));
-        let ran = tokio::time::timeout(TIMEOUT, running).await;
+        let mut running = Box::pin(async move {
+            let answer = run(&mut session).await;
+            (answer, session)
+        });
+        let patience = self.side.patience(self.client);
+        let ran = self.suspension.holds_up_session(&mut running);
+        let ran = match tokio::time::timeout(patience, ran).await {
+            Ok((answer, session)) => {
+                self.session = Some(session);
+                Ok(answer)
+            }
+            Err(late) => {
+                self.suspension.discard(running);
+                Err(late)
+            }
+        };
         // The answer leaves the node, or its power is gone before.
         if !world.is_alive(self.node, self.life) {
-            self.session = None;
+            self.close();
             return Err(broken("the connection broke"));
         }
         let answer = match ran {
@@ -165,14 +229,14 @@ impl Connected {
         };
         tokio::time::sleep(world.weather.latency()).await;
         if breaks {
-            self.session = None;
+            self.close();
             return Err(broken("the connection broke before the answer came"));
         }
         match &answer {
             Ok(_) => world.counts.borrow_mut().successes += 1,
             Err(failure) if failure.kind != FailureKind::Statement => {
                 // Who is told this connects anew.
-                self.session = None;
+                self.close();
                 world.say(Whose::Client(self.client), format!("{sql}: {failure}"));
             }
             Err(_) => {}
@@ -183,8 +247,9 @@ impl Connected {
 
 impl workloads::Connection for Connected {
     async fn execute(&mut self, sql: &str, params: &[Value]) -> Result<u64, Failure> {
-        let given = params.iter().map(wire).collect();
-        let changed = self.ask(sql, async |session| session.execute(sql, given).await);
+        let (text, given) = (sql.to_owned(), params.iter().map(wire).collect());
+        let run = async move |session: &mut SimSession| session.execute(&text, given).await;
+        let changed = self.ask(sql, run);
         let changed = changed.await;
         self.side
             .world
@@ -195,8 +260,9 @@ impl workloads::Connection for Connected {
     }
 
     async fn query(&mut self, sql: &str, params: &[Value]) -> Result<Vec<Vec<Value>>, Failure> {
-        let given = params.iter().map(wire).collect();
-        let rows = self.ask(sql, async |session| session.query(sql, given).await);
+        let (text, given) = (sql.to_owned(), params.iter().map(wire).collect());
+        let run = async move |session: &mut SimSession| session.query(&text, given).await;
+        let rows = self.ask(sql, run);
         let rows = rows.await;
         self.side
             .world

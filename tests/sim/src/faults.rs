@@ -359,12 +359,42 @@ async fn transfer(world: &World, rng: &mut Rng) {
         format!("is to hand over to {to:?}"),
     );
     let suspension = world.suspension(leader.id());
-    let ended = tokio::time::timeout(PATIENCE, suspension.holds_up(leader.transfer(to))).await;
+    let transfer = suspension.holds_up(leader.transfer(to));
+    let ended = tokio::time::timeout(PATIENCE, transfer);
+    let deafens = world.plan.has(Fault::Partition) && {
+        let happened = world.counts.borrow().faults.get(&Fault::Transfer).copied();
+        let mut ambush = world.plan.dice("ambush", happened.unwrap_or(0));
+        ambush.bool()
+    };
+    let (ended, ()) = tokio::join!(ended, async {
+        if deafens {
+            deafen(world, leader.id()).await;
+        }
+    });
     if let Ok(Err(error)) = ended {
         world.say(
             Whose::Node(leader.id()),
             format!("did not hand over: {error}"),
         );
+    }
+}
+
+/// A leader that hands over hears nobody from that moment on: it learns of its successor as late as can be.
+async fn deafen(world: &World, leader: u64) {
+    let others = world.machines().into_iter().filter(|id| *id != leader);
+    happens(
+        world,
+        Fault::Partition,
+        Whose::Node(leader),
+        "hears nobody any more",
+    );
+    world
+        .weather
+        .set_deaf(others.map(|id| (id, leader)).collect());
+    tokio::time::sleep(world.plan.pause).await;
+    if !world.is_healed() {
+        world.weather.set_deaf(BTreeSet::new());
+        world.say(Whose::Node(leader), "hears the others again");
     }
 }
 

@@ -1,5 +1,6 @@
 //! A machine: a disk and a clock that stay, and a node that comes and goes.
 
+use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
 use std::pin::pin;
@@ -9,6 +10,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
+use fastrand::Rng;
 use ferrolite_node::simulation::{SimClock, SimNode};
 use ferrolite_wal::backend::FaultBackend;
 use tokio::task::JoinHandle;
@@ -57,28 +59,69 @@ impl SimClock for MachineClock {
 #[derive(Debug, Default)]
 pub(crate) struct Suspension {
     is_suspended: Cell<bool>,
-    waiting: RefCell<Vec<Waker>>,
+    /// Whether it is of a client's session, and what it waits with.
+    waiting: RefCell<Vec<(bool, Waker)>>,
+    /// What the process will be rid of once it goes on.
+    discarded: RefCell<Vec<Box<dyn Any>>>,
+    rng: RefCell<Rng>,
 }
 
 impl Suspension {
+    pub(crate) fn new(rng: Rng) -> Self {
+        Self {
+            is_suspended: Cell::default(),
+            waiting: RefCell::default(),
+            discarded: RefCell::default(),
+            rng: RefCell::new(rng),
+        }
+    }
+
     pub(crate) fn begin(&self) {
         self.is_suspended.set(true);
     }
 
     pub(crate) fn end(&self) {
         self.is_suspended.set(false);
-        // In the order in which they began to wait, which is the same every time.
-        for waker in self.waiting.take() {
+        drop(self.discarded.take());
+        // Which of its threads a system runs first is anybody's guess: it may be those that serve clients, before the node
+        // finds out how late it is, or those that carry the frames of other nodes, each in their order.
+        let (sessions, rest): (Vec<_>, Vec<_>) = {
+            let waiting = self.waiting.take().into_iter();
+            waiting.partition(|(is_session, _)| *is_session)
+        };
+        let (first, second) = if self.rng.borrow_mut().bool() {
+            (sessions, rest)
+        } else {
+            (rest, sessions)
+        };
+        for (_, waker) in first.into_iter().chain(second) {
             waker.wake();
+        }
+    }
+
+    /// Drops what the process has. It does not notice before it goes on.
+    pub(crate) fn discard(&self, part: impl Any) {
+        if self.is_suspended.get() {
+            self.discarded.borrow_mut().push(Box::new(part));
         }
     }
 
     /// Does `work`, which the process does, and not while it is suspended.
     pub(crate) async fn holds_up<T>(&self, work: impl Future<Output = T>) -> T {
+        self.holds_up_thread(false, work).await
+    }
+
+    /// [`holds_up`](Self::holds_up), for what a session of a client does.
+    pub(crate) async fn holds_up_session<T>(&self, work: impl Future<Output = T>) -> T {
+        self.holds_up_thread(true, work).await
+    }
+
+    async fn holds_up_thread<T>(&self, is_session: bool, work: impl Future<Output = T>) -> T {
         let mut work = pin!(work);
         poll_fn(|context| {
             if self.is_suspended.get() {
-                self.waiting.borrow_mut().push(context.waker().clone());
+                let waker = context.waker().clone();
+                self.waiting.borrow_mut().push((is_session, waker));
                 return Poll::Pending;
             }
             work.as_mut().poll(context)
@@ -106,7 +149,7 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    pub(crate) fn new(id: u64, drift_ppm: i64, sync_ms: u64) -> Self {
+    pub(crate) fn new(id: u64, drift_ppm: i64, sync_ms: u64, rng: Rng) -> Self {
         Self {
             id,
             disk: FaultBackend::new(),
@@ -117,7 +160,7 @@ impl Machine {
             tasks: Vec::new(),
             is_gone: false,
             sync_ms: Arc::new(AtomicI64::new(i64::try_from(sync_ms).unwrap_or(0))),
-            suspension: Rc::default(),
+            suspension: Rc::new(Suspension::new(rng)),
         }
     }
 

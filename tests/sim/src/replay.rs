@@ -19,8 +19,9 @@ use crate::world::World;
 const CREATE: &str =
     "CREATE TABLE IF NOT EXISTS replayed(place INTEGER PRIMARY KEY, number INTEGER NOT NULL)";
 const MARK: &str = "INSERT INTO replayed(number) VALUES (?)";
-/// What a client is told whose statement has to read a page that has rotted.
-const ROTTEN: &str = "invalid data";
+/// What a client is told whose statement did nothing though an engine alone would have run it: because it has to read a page that
+/// has rotted, or because the node's engine has lost track of the schema, before the node has noticed that.
+const NOTHING_DONE: [&str; 2] = ["invalid data", "Database schema changed"];
 
 /// What is known about whether a transaction committed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -189,8 +190,8 @@ fn replay(alone: &mut Reference, number: usize, transaction: &Recorded) -> Resul
     let unable = |error: ferrolite_sql::Error| format!("transaction {number}: {error}");
     alone.run("BEGIN IMMEDIATE", &[]).map_err(unable)?;
     for (statement, told) in &transaction.statements {
-        if matches!(told, Some(Err(why)) if why.contains(ROTTEN)) {
-            // It read a page that had rotted, and did nothing.
+        let nothing_done = |why: &String| NOTHING_DONE.iter().any(|words| why.contains(words));
+        if matches!(told, Some(Err(why)) if nothing_done(why)) {
             continue;
         }
         let said = alone.run(&statement.sql, &statement.params);

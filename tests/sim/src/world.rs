@@ -154,7 +154,12 @@ impl World {
         } else {
             0
         };
-        let machine = Machine::new(id, drift, self.plan.sync_ms);
+        let machine = Machine::new(
+            id,
+            drift,
+            self.plan.sync_ms,
+            self.plan.dice("suspension", id),
+        );
         self.machines.borrow_mut().insert(id, machine);
         id
     }

@@ -52,7 +52,7 @@ pub fn circumstances(mutant: &str) -> &'static [&'static str] {
         "register",
         "--leases",
         "--with",
-        "partition,transfer,suspension,loss,delay,clock-drift,clock-jump",
+        "partition,transfer,suspension,clients,clock-drift,clock-jump",
     ];
     match mutant {
         "reads-unconfirmed" | "databases-left-open" | "old-engine-confirmed" => DEPOSED,
