@@ -464,6 +464,72 @@ mod tests {
         assert!(file.read_page(2).unwrap_err().is_rot());
     }
 
+    /// An entry that is damaged keeps nobody from the page in a later one: neither this node nor a peer that asks, which is
+    /// given older images of the page as well.
+    #[test]
+    fn damaged_entries_are_passed_over() {
+        const PAGE: u32 = 4096;
+        let directory = tempfile::tempdir().unwrap();
+        let (store, _) = Store::open(directory.path(), 1, &Options::default()).unwrap();
+        let images = Images::default();
+        let mut payloads = Vec::new();
+        for index in 1..=4_u64 {
+            let small = SmallTransaction {
+                id: TransactionId(1, index),
+                page_size: PAGE,
+                pages: vec![StagedPage {
+                    frame: index,
+                    page_no: 2,
+                    image: Bytes::from(vec![u8::try_from(index).unwrap(); PAGE as usize]),
+                }],
+            };
+            let small = small.encode("a", 2, index, None, &images).unwrap();
+            let payload = small.encoded.payloads.first().unwrap().clone();
+            payloads.push(payload.to_vec());
+            let record = Record {
+                index,
+                term: 1,
+                kind: EntryKind::Normal.to_byte(),
+                payload,
+            };
+            store.log.append(&[record]).unwrap();
+        }
+        store.redo(3).unwrap();
+        let log = directory.path().join("log");
+        let files = std::fs::read_dir(log)
+            .unwrap()
+            .map(|file| file.unwrap().path());
+        for path in files.filter(|path| path.extension().is_some_and(|end| end == "log")) {
+            let bytes = std::fs::read(&path).unwrap();
+            let payload = payloads.get(1).unwrap();
+            let found = bytes.windows(payload.len()).position(|at| at == payload);
+            if let Some(offset) = found {
+                let file = std::fs::File::options().write(true).open(path).unwrap();
+                let flipped = !*payload.first().unwrap();
+                file.write_all_at(&[flipped], offset as u64).unwrap();
+            }
+        }
+        assert!(store.log.entry(2).unwrap_err().is_damaged());
+
+        let name = PageName {
+            database: "a".to_owned(),
+            page_no: 2,
+        };
+        let given = read(&store, &name, 4);
+        let of: Vec<_> = given
+            .iter()
+            .map(|page| (page.index, page.bytes.first().copied()))
+            .collect();
+        assert_eq!(of, [(4, Some(4)), (3, Some(3)), (1, Some(1)), (3, Some(3))]);
+
+        let file = store.file("a").unwrap();
+        let on_disk = std::fs::File::options().write(true).open(file.path());
+        on_disk.unwrap().write_all_at(&[8], 5000).unwrap();
+        assert!(file.read_page(2).unwrap_err().is_rot());
+        let rot = file.rotten().pop().unwrap();
+        assert!(repair_from_log(&store, &file, &name, &rot).unwrap());
+    }
+
     proptest! {
         /// What is said is what is understood.
         #[test]
