@@ -151,6 +151,12 @@ impl Error {
         self.code() == code::FULL
     }
 
+    /// The storage beneath the engine has failed.
+    #[must_use]
+    pub fn is_io(&self) -> bool {
+        self.code() & 0xff == code::IOERR
+    }
+
     /// A failure of the storage beneath the engine, as SQLite reports it.
     #[must_use]
     pub fn io(message: &str) -> Self {

@@ -400,7 +400,8 @@ impl OpenDatabase {
         if let Err(error) = &result
             && self.attached.is_none()
         {
-            reopen_if_confused(&self.handle, &self.database, error);
+            let changes_schema = kept.statement.may_change_schema();
+            reopen_if_confused(&self.handle, &self.database, error, changes_schema);
         }
         let too_long = pace == Pace::Brisk
             && matches!(&result, Err(Error::Interrupted))
@@ -504,8 +505,18 @@ impl OpenDatabase {
 
 /// After an error of a statement: if the engine's idea of the schema has gone wrong, the database is opened anew. Otherwise
 /// nothing could be done with it until another node leads.
-pub(super) fn reopen_if_confused(handle: &Handle, database: &LeaderDatabase, error: &Error) {
-    if error.is_schema() && !database.sql.is_closed() && database.sql.is_confused() {
+pub(super) fn reopen_if_confused(
+    handle: &Handle,
+    database: &LeaderDatabase,
+    error: &Error,
+    changes_schema: bool,
+) {
+    // A change of the schema that could not read a page leaves its session's idea of it half changed.
+    let half_changed = changes_schema && error.is_io();
+    if database.sql.is_closed() {
+        return;
+    }
+    if half_changed || (error.is_schema() && database.sql.is_confused()) {
         let reason = format!(
             "it has lost track of the schema of {}, after a change that failed",
             database.name

@@ -273,7 +273,7 @@ impl Runner {
         let verdicts = session.run(&self.database, turn, &writes);
         for verdict in &verdicts {
             if let Verdict::Done(Err(error)) = verdict {
-                reopen_if_confused(&self.handle, &self.database, error);
+                reopen_if_confused(&self.handle, &self.database, error, false);
             }
         }
         if session.is_large() {

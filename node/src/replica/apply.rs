@@ -243,7 +243,7 @@ impl Replica {
             .min(end.unwrap_or_else(|| self.store.log.last_index()))
     }
 
-    fn checkpoint(&mut self) {
+    pub(super) fn checkpoint(&mut self) {
         if self.checkpointing || self.halted.is_some() {
             return;
         }
@@ -326,6 +326,9 @@ impl Replica {
             Err(error) if error.is_compacted() => Vec::new(),
             Err(error) => {
                 tracing::error!(%error, "entries for a peer cannot be read");
+                if error.is_damaged() {
+                    self.hand_over(now);
+                }
                 Vec::new()
             }
         };

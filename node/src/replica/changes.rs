@@ -6,6 +6,8 @@
 
 use ferrolite_consensus::{Change, Configuration, Error as Refusal, Index, NodeId, Role};
 
+use tokio::sync::oneshot;
+
 use super::{Answer, Replica, reply};
 use crate::error::Error;
 
@@ -150,6 +152,15 @@ impl Replica {
             answer,
             deadline_ms,
         });
+    }
+
+    /// Lets another node lead, if one can: this one has lost what those that are behind need.
+    pub(super) fn hand_over(&mut self, now: u64) {
+        if self.wanted_transfers.is_empty() && self.transfers.is_empty() {
+            // Nobody waits for it; what becomes of it is logged where it is done.
+            let (answer, _) = oneshot::channel();
+            self.queue_transfer(now, None, answer);
+        }
     }
 
     pub(super) fn pursue_transfers(&mut self, now: u64) {

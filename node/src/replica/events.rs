@@ -116,6 +116,11 @@ impl Replica {
                 None => self.step(now, Input::SnapshotUnavailable { token: chunk.token }),
             },
             Outcome::Unavailable { token } => {
+                // A page that has rotted need not be as it was in anybody's hands any more; but where the log has it anew, a
+                // checkpoint writes it.
+                if self.fresh_bytes > 0 {
+                    self.checkpoint();
+                }
                 self.step(now, Input::SnapshotUnavailable { token });
             }
             Outcome::Wanted(page) => self.tell_peers(&PageMessage::Question(page)),

@@ -20,10 +20,11 @@ use crate::trace::{Trace, Whose};
 
 /// The machine whose disk rots.
 pub(crate) const ROTTEN: u64 = 1;
-/// How a node says that its log is damaged: a record, a page in one that it has already, or one that the engine asked for.
+/// How a node says that its log is damaged: a record, something in one that it has already ("malformed page in the log: …"), or a
+/// page that the engine asked for.
 const DAMAGED: [&str; 3] = [
     ".log is damaged at offset",
-    "malformed page in the log",
+    " in the log: ",
     "read of a page from the log",
 ];
 
