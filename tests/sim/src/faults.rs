@@ -200,6 +200,10 @@ async fn slow_disk(world: &World, rng: &mut Rng) {
         format!("its disk takes up to {ms} ms"),
     );
     world.with(id, |machine| machine.sync_ms.store(ms, Ordering::Relaxed));
+    let leads = world.leader().is_some_and(|leader| leader.id() == id);
+    if leads && world.plan.has(Fault::Partition) {
+        cut_off(world, id).await;
+    }
     pause(world, rng).await;
     let usual = i64::try_from(world.plan.sync_ms).unwrap_or(0);
     world.with(id, |machine| {
@@ -376,6 +380,34 @@ async fn transfer(world: &World, rng: &mut Rng) {
             Whose::Node(leader.id()),
             format!("did not hand over: {error}"),
         );
+    }
+}
+
+/// A leader whose disk is slow is alone from some moment on: what it was to do to its files before, it does with what no quorum
+/// has on its way, and never will have.
+async fn cut_off(world: &World, leader: u64) {
+    let happened = world.counts.borrow().faults.get(&Fault::SlowDisk).copied();
+    let mut ambush = world.plan.dice("cut off", happened.unwrap_or(0));
+    if ambush.bool() {
+        return;
+    }
+    tokio::time::sleep(Duration::from_millis(ambush.u64(..600))).await;
+    if world.is_healed() {
+        return;
+    }
+    happens(
+        world,
+        Fault::Partition,
+        Whose::Node(leader),
+        "is cut off from all others",
+    );
+    let others = world.machines().into_iter().filter(|id| *id != leader);
+    let pairs = others.flat_map(|id| [(id, leader), (leader, id)]);
+    world.weather.set_deaf(pairs.collect());
+    tokio::time::sleep(world.plan.pause).await;
+    if !world.is_healed() {
+        world.weather.set_deaf(BTreeSet::new());
+        world.say(Whose::Node(leader), "is among the others again");
     }
 }
 
