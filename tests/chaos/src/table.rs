@@ -27,11 +27,18 @@ pub(crate) fn describe(outcome: &Outcome, seed: u64) {
     for wrong in &outcome.wrong {
         show_wrong(wrong);
     }
+    for known in &outcome.engine {
+        show("known ", known);
+    }
 }
 
 fn show_wrong(wrong: &str) {
-    let lines: Vec<&str> = wrong.lines().take(MOST_LINES).collect();
-    println!("  WRONG {}", lines.join("\n        "));
+    show("WRONG ", wrong);
+}
+
+fn show(word: &str, what: &str) {
+    let lines: Vec<&str> = what.lines().take(MOST_LINES).collect();
+    println!("  {word}{}", lines.join("\n        "));
 }
 
 /// What came of all rounds.
@@ -42,6 +49,7 @@ pub(crate) struct Table {
     lines: BTreeMap<String, Line>,
     faults: BTreeMap<Kind, u64>,
     wrong_with_nodes: usize,
+    known_of_engine: usize,
 }
 
 impl Table {
@@ -50,6 +58,7 @@ impl Table {
         self.rounds += 1;
         self.bad_rounds += usize::from(!outcome.is_good());
         self.wrong_with_nodes += outcome.wrong.len();
+        self.known_of_engine += outcome.engine.len();
         for (name, line) in outcome.lines {
             let sum = self.lines.entry(name).or_default();
             sum.operations += line.operations;
@@ -91,9 +100,10 @@ impl Table {
             println!("{kind:<18} {count:>5}");
         }
         println!(
-            "\n{} rounds, {} of them wrong, {:.0} s",
+            "\n{} rounds, {} of them wrong, {} known faults of the engine survived, {:.0} s",
             self.rounds,
             self.bad_rounds,
+            self.known_of_engine,
             took.as_secs_f64()
         );
         self.rounds > 0 && self.bad_rounds == 0
