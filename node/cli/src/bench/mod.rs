@@ -110,7 +110,7 @@ pub struct BenchArgs {
         value_enum,
         value_name = "PHASE,…",
         value_delimiter = ',',
-        default_value = "insert,transaction,mixed,read,scan,load"
+        default_value = "insert,transaction,mixed,read,query,scan,load"
     )]
     pub phases: Vec<Phase>,
     /// How many rows to read from, and to load
