@@ -409,58 +409,77 @@ mod tests {
         ]
     }
 
+    const PAGE: u32 = 4096;
+
+    /// Appends an entry of a transaction that changes page 2 of the database `a`, and returns its payload.
+    fn append(
+        store: &Store,
+        images: &Images,
+        index: u64,
+        page: Vec<u8>,
+        reach: Option<u64>,
+    ) -> Bytes {
+        let small = SmallTransaction {
+            id: TransactionId(1, index),
+            page_size: PAGE,
+            pages: vec![StagedPage {
+                frame: index,
+                page_no: 2,
+                image: Bytes::from(page),
+            }],
+        };
+        let small = small.encode("a", 2, index, reach, images).unwrap();
+        for (page_no, image) in small.images {
+            images.put("a", page_no, image);
+        }
+        let payload = small.encoded.payloads.first().unwrap().clone();
+        let record = Record {
+            index,
+            term: 1,
+            kind: EntryKind::Normal.to_byte(),
+            payload: payload.clone(),
+        };
+        store.log.append(&[record]).unwrap();
+        payload
+    }
+
+    fn page_two() -> PageName {
+        PageName {
+            database: "a".to_owned(),
+            page_no: 2,
+        }
+    }
+
+    /// A byte of page 2 changes on the disk.
+    fn rot(file: &PageFile) -> Rot {
+        let on_disk = std::fs::File::options().write(true).open(file.path());
+        on_disk.unwrap().write_all_at(&[8], 5000).unwrap();
+        assert!(file.read_page(2).unwrap_err().is_rot());
+        file.rotten().pop().unwrap()
+    }
+
     /// A page whose last image is a difference comes back from the log, as long as the log has what it stands on.
     #[test]
     fn pages_come_back_from_differences() {
-        const PAGE: u32 = 4096;
         let directory = tempfile::tempdir().unwrap();
         let (store, _) = Store::open(directory.path(), 1, &Options::default()).unwrap();
         let images = Images::default();
         let mut page = vec![7; PAGE as usize];
         for index in 1..=3_u64 {
             page.splice(0..8, index.to_le_bytes()).for_each(drop);
-            let small = SmallTransaction {
-                id: TransactionId(1, index),
-                page_size: PAGE,
-                pages: vec![StagedPage {
-                    frame: index,
-                    page_no: 2,
-                    image: Bytes::from(page.clone()),
-                }],
-            };
             let reach = (index > 1).then_some(1);
-            let small = small.encode("a", 2, index, reach, &images).unwrap();
-            for (page_no, image) in small.images {
-                images.put("a", page_no, image);
-            }
-            let record = Record {
-                index,
-                term: 1,
-                kind: EntryKind::Normal.to_byte(),
-                payload: small.encoded.payloads.first().unwrap().clone(),
-            };
-            store.log.append(&[record]).unwrap();
+            append(&store, &images, index, page.clone(), reach);
         }
         store.redo(3).unwrap();
-        let file = store.file("a").unwrap();
-        let name = PageName {
-            database: "a".to_owned(),
-            page_no: 2,
-        };
-        let rot = || {
-            let on_disk = std::fs::File::options().write(true).open(file.path());
-            on_disk.unwrap().write_all_at(&[8], 5000).unwrap();
-            file.read_page(2).unwrap_err();
-            file.rotten().pop().unwrap()
-        };
-        assert!(repair_from_log(&store, &file, &name, &rot()).unwrap());
+        let (file, name) = (store.file("a").unwrap(), page_two());
+        assert!(repair_from_log(&store, &file, &name, &rot(&file)).unwrap());
         assert_eq!(file.read_page(2).unwrap().bytes, page);
 
         // The last entry is all that is left.
         let last = store.log.entry(3).unwrap();
         store.log.reset(2, 1).unwrap();
         store.log.append(&[last]).unwrap();
-        assert!(!repair_from_log(&store, &file, &name, &rot()).unwrap());
+        assert!(!repair_from_log(&store, &file, &name, &rot(&file)).unwrap());
         assert!(file.read_page(2).unwrap_err().is_rot());
     }
 
@@ -468,31 +487,13 @@ mod tests {
     /// given older images of the page as well.
     #[test]
     fn damaged_entries_are_passed_over() {
-        const PAGE: u32 = 4096;
         let directory = tempfile::tempdir().unwrap();
         let (store, _) = Store::open(directory.path(), 1, &Options::default()).unwrap();
         let images = Images::default();
         let mut payloads = Vec::new();
-        for index in 1..=4_u64 {
-            let small = SmallTransaction {
-                id: TransactionId(1, index),
-                page_size: PAGE,
-                pages: vec![StagedPage {
-                    frame: index,
-                    page_no: 2,
-                    image: Bytes::from(vec![u8::try_from(index).unwrap(); PAGE as usize]),
-                }],
-            };
-            let small = small.encode("a", 2, index, None, &images).unwrap();
-            let payload = small.encoded.payloads.first().unwrap().clone();
-            payloads.push(payload.to_vec());
-            let record = Record {
-                index,
-                term: 1,
-                kind: EntryKind::Normal.to_byte(),
-                payload,
-            };
-            store.log.append(&[record]).unwrap();
+        for index in 1..=4 {
+            let page = vec![u8::try_from(index).unwrap(); PAGE as usize];
+            payloads.push(append(&store, &images, index, page, None));
         }
         store.redo(3).unwrap();
         let log = directory.path().join("log");
@@ -511,10 +512,7 @@ mod tests {
         }
         assert!(store.log.entry(2).unwrap_err().is_damaged());
 
-        let name = PageName {
-            database: "a".to_owned(),
-            page_no: 2,
-        };
+        let name = page_two();
         let given = read(&store, &name, 4);
         let of: Vec<_> = given
             .iter()
@@ -523,11 +521,7 @@ mod tests {
         assert_eq!(of, [(4, Some(4)), (3, Some(3)), (1, Some(1)), (3, Some(3))]);
 
         let file = store.file("a").unwrap();
-        let on_disk = std::fs::File::options().write(true).open(file.path());
-        on_disk.unwrap().write_all_at(&[8], 5000).unwrap();
-        assert!(file.read_page(2).unwrap_err().is_rot());
-        let rot = file.rotten().pop().unwrap();
-        assert!(repair_from_log(&store, &file, &name, &rot).unwrap());
+        assert!(repair_from_log(&store, &file, &name, &rot(&file)).unwrap());
     }
 
     proptest! {

@@ -5,7 +5,6 @@
 //! the last of its steps is committed, or when the consensus refuses one for good, or when time is up.
 
 use ferrolite_consensus::{Change, Configuration, Error as Refusal, Index, NodeId, Role};
-
 use tokio::sync::oneshot;
 
 use super::{Answer, Replica, reply};

@@ -10,7 +10,8 @@
 //! - *Progress.* Within a minute, all clients are done and each workload has been read to the end.
 //! - *The answers.* Each workload's checker finds that a database that keeps its promises can have answered so.
 //! - *The same files.* Once stopped, all nodes have the same files, page for page; `ferrolite verify` finds nothing wrong
-//!   with any directory, nor stock SQLite, if it is there, with any database. No node has logged that the engine failed.
+//!   with any directory, nor stock SQLite, if it is there, with any database. No node has logged that the engine failed,
+//!   but for faults that it has without a cluster as well, which are shown.
 //!
 //! The exit status is 0 if all held, 1 if not, and then what nodes and clients had is kept; 2 if it could not be run. A round is
 //! drawn from its seed, which is that of the run plus its number, so `--seed` with what a round has printed draws

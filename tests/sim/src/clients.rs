@@ -173,7 +173,6 @@ impl Connected {
     ) -> Result<T, Failure> {
         let world = Rc::clone(&self.side.world);
         let broken = |why: &str| Failure::new(FailureKind::Unknown, why);
-        world.counts.borrow_mut().statements += 1;
         if !world.is_sent(self.client) {
             self.close();
             return Err(Failure::new(FailureKind::Refused, "it was not sent"));

@@ -56,9 +56,37 @@ pub(crate) async fn reign(world: Rc<World>, fault: Fault) {
 }
 
 /// A while, around the plan's pause.
-async fn pause(world: &World, rng: &mut Rng) {
+fn a_while(world: &World, rng: &mut Rng) -> Duration {
     let most = u64::try_from(world.plan.pause.as_millis()).unwrap_or(0) * 2;
-    tokio::time::sleep(Duration::from_millis(rng.u64(0..=most))).await;
+    Duration::from_millis(rng.u64(0..=most))
+}
+
+async fn pause(world: &World, rng: &mut Rng) {
+    tokio::time::sleep(a_while(world, rng)).await;
+}
+
+/// Random numbers for what comes together with a mishap of this kind, another row of them each time.
+fn ambush(world: &World, part: &str, fault: Fault) -> Rng {
+    let happened = world.counts.borrow().faults.get(&fault).copied();
+    world.plan.dice(part, happened.unwrap_or(0))
+}
+
+/// The network is cut between those who are `deaf` and those whom they do not hear, for so long.
+async fn cut_network(
+    world: &World,
+    whose: Whose,
+    deaf: BTreeSet<(u64, u64)>,
+    told: impl Into<String>,
+    time: Duration,
+    told_after: &str,
+) {
+    happens(world, Fault::Partition, whose, told);
+    world.weather.set_deaf(deaf);
+    tokio::time::sleep(time).await;
+    if !world.is_healed() {
+        world.weather.set_deaf(BTreeSet::new());
+        world.say(whose, told_after);
+    }
 }
 
 fn happens(world: &World, fault: Fault, whose: Whose, what: impl Into<String>) {
@@ -95,18 +123,10 @@ async fn partition(world: &World, rng: &mut Rng) {
         .iter()
         .map(|(from, to)| format!("{from}-/->{to}"))
         .collect();
-    happens(
-        world,
-        Fault::Partition,
-        Whose::World,
-        format!("the network is cut: {}", told.join(" ")),
-    );
-    world.weather.set_deaf(deaf);
-    pause(world, rng).await;
-    if !world.is_healed() {
-        world.weather.set_deaf(BTreeSet::new());
-        world.say(Whose::World, "the network is whole again");
-    }
+    let told = format!("the network is cut: {}", told.join(" "));
+    let time = a_while(world, rng);
+    let after = "the network is whole again";
+    cut_network(world, Whose::World, deaf, told, time, after).await;
 }
 
 fn victim(world: &World, rng: &mut Rng) -> Option<u64> {
@@ -365,11 +385,8 @@ async fn transfer(world: &World, rng: &mut Rng) {
     let suspension = world.suspension(leader.id());
     let transfer = suspension.holds_up(leader.transfer(to));
     let ended = tokio::time::timeout(PATIENCE, transfer);
-    let deafens = world.plan.has(Fault::Partition) && {
-        let happened = world.counts.borrow().faults.get(&Fault::Transfer).copied();
-        let mut ambush = world.plan.dice("ambush", happened.unwrap_or(0));
-        ambush.bool()
-    };
+    let deafens =
+        world.plan.has(Fault::Partition) && ambush(world, "ambush", Fault::Transfer).bool();
     let (ended, ()) = tokio::join!(ended, async {
         if deafens {
             deafen(world, leader.id()).await;
@@ -386,8 +403,7 @@ async fn transfer(world: &World, rng: &mut Rng) {
 /// A leader whose disk is slow is alone from some moment on: what it was to do to its files before, it does with what no quorum
 /// has on its way, and never will have.
 async fn cut_off(world: &World, leader: u64) {
-    let happened = world.counts.borrow().faults.get(&Fault::SlowDisk).copied();
-    let mut ambush = world.plan.dice("cut off", happened.unwrap_or(0));
+    let mut ambush = ambush(world, "cut off", Fault::SlowDisk);
     if ambush.bool() {
         return;
     }
@@ -395,39 +411,20 @@ async fn cut_off(world: &World, leader: u64) {
     if world.is_healed() {
         return;
     }
-    happens(
-        world,
-        Fault::Partition,
-        Whose::Node(leader),
-        "is cut off from all others",
-    );
     let others = world.machines().into_iter().filter(|id| *id != leader);
-    let pairs = others.flat_map(|id| [(id, leader), (leader, id)]);
-    world.weather.set_deaf(pairs.collect());
-    tokio::time::sleep(world.plan.pause).await;
-    if !world.is_healed() {
-        world.weather.set_deaf(BTreeSet::new());
-        world.say(Whose::Node(leader), "is among the others again");
-    }
+    let deaf = others.flat_map(|id| [(id, leader), (leader, id)]).collect();
+    let (told, after) = ("is cut off from all others", "is among the others again");
+    let whose = Whose::Node(leader);
+    cut_network(world, whose, deaf, told, world.plan.pause, after).await;
 }
 
 /// A leader that hands over hears nobody from that moment on: it learns of its successor as late as can be.
 async fn deafen(world: &World, leader: u64) {
     let others = world.machines().into_iter().filter(|id| *id != leader);
-    happens(
-        world,
-        Fault::Partition,
-        Whose::Node(leader),
-        "hears nobody any more",
-    );
-    world
-        .weather
-        .set_deaf(others.map(|id| (id, leader)).collect());
-    tokio::time::sleep(world.plan.pause).await;
-    if !world.is_healed() {
-        world.weather.set_deaf(BTreeSet::new());
-        world.say(Whose::Node(leader), "hears the others again");
-    }
+    let deaf = others.map(|id| (id, leader)).collect();
+    let (told, after) = ("hears nobody any more", "hears the others again");
+    let whose = Whose::Node(leader);
+    cut_network(world, whose, deaf, told, world.plan.pause, after).await;
 }
 
 async fn members(world: &Rc<World>, rng: &mut Rng) {

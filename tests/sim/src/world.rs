@@ -105,6 +105,7 @@ impl World {
     /// Counts a statement of a client. Says whether it is to be sent.
     pub(crate) fn is_sent(&self, client: u64) -> bool {
         let mut counts = self.counts.borrow_mut();
+        counts.statements += 1;
         let asked = counts.asked.entry(client).or_default();
         *asked += 1;
         // The plan leaves out none of those that read what is judged.

@@ -337,14 +337,14 @@ impl Worker {
                 let changed = session.execute_prepared(&sql, params).await?.rows_affected;
                 expect("an update", changed, 1)
             }
-            Operation::Read => {
+            Operation::Read | Operation::Query => {
                 let sql = format!("SELECT value FROM {} WHERE id = ?", target.rows);
-                expect("a read", read(session, &sql, key).await?, 1)
-            }
-            Operation::Query => {
-                let sql = format!("SELECT value FROM {} WHERE id = ?", target.rows);
-                let mut rows = session.query_stream(&sql, vec![integer(key)]).await?;
-                expect("a read", count(&mut rows).await?, 1)
+                let params = vec![integer(key)];
+                let rows = match operation {
+                    Operation::Query => session.query_stream(&sql, params).await?,
+                    _ => session.query_prepared(&sql, params).await?,
+                };
+                expect("a read", count(rows).await?, 1)
             }
             Operation::Scan => {
                 let sql = format!(
@@ -352,11 +352,8 @@ impl Worker {
                     target.rows
                 );
                 let left = target.filled_rows.saturating_sub(key).saturating_add(1);
-                expect(
-                    "a scan",
-                    read(session, &sql, key).await?,
-                    left.min(SCAN_ROWS),
-                )
+                let rows = session.query_prepared(&sql, vec![integer(key)]).await?;
+                expect("a scan", count(rows).await?, left.min(SCAN_ROWS))
             }
             Operation::Load => {
                 let rows = load_rows(key, self.shared.setting.rows);
@@ -366,13 +363,8 @@ impl Worker {
     }
 }
 
-/// Runs a query, and counts its rows.
-async fn read(session: &mut Session, sql: &str, key: u64) -> ClientResult<u64> {
-    let mut rows = session.query_prepared(sql, vec![integer(key)]).await?;
-    count(&mut rows).await
-}
-
-async fn count(rows: &mut RowStream<'_>) -> ClientResult<u64> {
+/// Counts the rows of a query.
+async fn count(mut rows: RowStream<'_>) -> ClientResult<u64> {
     let mut count = 0;
     while rows.next().await?.is_some() {
         count += 1;
