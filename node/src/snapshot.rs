@@ -99,6 +99,9 @@ pub(crate) struct Snapshots {
     sending: BTreeMap<u64, Sending>,
     next_id: u64,
     receiving: Option<(u64, SnapshotSink)>,
+    /// A complete one that is to be put in place, with the token of its last chunk. The work on that chunk is done again
+    /// when there was no room for the files, and must then find it.
+    arrived: Option<(u64, Install)>,
     buffers: Arc<Buffers>,
 }
 
@@ -111,6 +114,7 @@ impl Snapshots {
             sending: BTreeMap::new(),
             next_id,
             receiving: None,
+            arrived: None,
             buffers: Buffers::new(),
         }
     }
@@ -206,6 +210,9 @@ impl Snapshots {
 
     pub(crate) fn write(&mut self, write: &Write) -> Result<ChunkWritten, Error> {
         let (token, id) = (write.token, write.meta.id);
+        if write.done {
+            return self.write_last(write);
+        }
         if write.offset == 0 {
             tracing::info!(index = write.meta.position.index, "receiving a snapshot");
             let own = self.store.mark.done();
@@ -219,48 +226,63 @@ impl Snapshots {
         else {
             return Ok(ChunkWritten::Refused { token });
         };
-        if !write.done {
-            return match sink.write(write.offset, &write.data) {
-                Ok(()) => Ok(ChunkWritten::Kept { token }),
-                Err(error) if error.is_corrupt() => {
-                    tracing::warn!(%error, "a chunk of a snapshot makes no sense; it starts over");
-                    self.receiving = None;
-                    Ok(ChunkWritten::Refused { token })
+        match sink.write(write.offset, &write.data) {
+            Ok(()) => Ok(ChunkWritten::Kept { token }),
+            Err(error) if error.is_corrupt() => {
+                tracing::warn!(%error, "a chunk of a snapshot makes no sense; it starts over");
+                self.receiving = None;
+                Ok(ChunkWritten::Refused { token })
+            }
+            Err(error) if error.is_full() => {
+                tracing::error!(%error, "there is no room for a snapshot; it starts over");
+                self.receiving = None;
+                if self.store.workers.may_wait() {
+                    std::thread::sleep(FULL_PAUSE);
                 }
-                Err(error) if error.is_full() => {
-                    tracing::error!(%error, "there is no room for a snapshot; it starts over");
-                    self.receiving = None;
-                    if self.store.workers.may_wait() {
-                        std::thread::sleep(FULL_PAUSE);
-                    }
-                    Ok(ChunkWritten::Refused { token })
-                }
-                Err(error) => Err(error.into()),
-            };
+                Ok(ChunkWritten::Refused { token })
+            }
+            Err(error) => Err(error.into()),
         }
-        let (Some(newest), Some((_, sink))) = (trailer(&write.data), self.receiving.take()) else {
+    }
+
+    fn write_last(&mut self, write: &Write) -> Result<ChunkWritten, Error> {
+        let token = write.token;
+        let is_there = |(arrived, _): &(u64, Install)| *arrived == token;
+        if !self.arrived.as_ref().is_some_and(is_there) {
+            self.arrived = self.complete(write)?.map(|install| (token, install));
+        }
+        let Some((_, install)) = &self.arrived else {
             return Ok(ChunkWritten::Refused { token });
+        };
+        install.put_in_place(&self.store)?;
+        // What this node was sending is of files that are no more.
+        self.sending.clear();
+        let (_, install) = self.arrived.take().ok_or(Error::Stopped)?;
+        Ok(ChunkWritten::Ready {
+            token,
+            install: Box::new(install),
+        })
+    }
+
+    /// Notes durably that the snapshot of which this is the last chunk will be installed, if it is whole.
+    fn complete(&mut self, write: &Write) -> Result<Option<Install>, Error> {
+        let receiving = self.receiving.take();
+        let receiving = receiving.filter(|(id, _)| *id == write.meta.id);
+        let (Some(newest), Some((_, sink))) = (trailer(&write.data), receiving) else {
+            return Ok(None);
         };
         let note = Note {
             meta: write.meta.clone(),
             newest,
         };
         match sink.finish(&note.encode()?) {
-            Ok(()) => {}
+            Ok(()) => Install::pending(&self.store),
             Err(error) if error.is_corrupt() => {
                 tracing::warn!(%error, "a snapshot is not complete; it starts over");
-                return Ok(ChunkWritten::Refused { token });
+                Ok(None)
             }
-            Err(error) => return Err(error.into()),
+            Err(error) => Err(error.into()),
         }
-        let install = Install::pending(&self.store)?.ok_or(Error::Stopped)?;
-        install.put_in_place(&self.store)?;
-        // What this node was sending is of files that are no more.
-        self.sending.clear();
-        Ok(ChunkWritten::Ready {
-            token,
-            install: Box::new(install),
-        })
     }
 }
 

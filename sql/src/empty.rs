@@ -3,16 +3,29 @@
 //! The engine would write this page straight into a new database file, before its first transaction and
 //! outside of the log. A new file therefore gets it from here instead. The page needs no replication:
 //! whatever transaction comes first changes page 1, and carries all of it.
+//!
+//! A crash may take the page again, or a part of it, and leave the file's length: nothing waits for a sync here. So a
+//! file that has no more than what a crash leaves of this page gets it once more.
 
 use ferrolite_pager::PageFile;
 
 /// Makes `file` an empty database if it does not hold a page yet.
 pub(crate) fn ensure_first_page(file: &PageFile, page_size: u32) -> std::io::Result<()> {
-    if file.len()? < u64::from(page_size) {
-        file.truncate(0)?;
-        file.write_at(0, &first_page(page_size))?;
+    let len = file.len()?;
+    if len > u64::from(page_size) {
+        return Ok(());
     }
-    Ok(())
+    let whole = first_page(page_size);
+    if len == u64::from(page_size) {
+        let mut page = vec![0; whole.len()];
+        file.read_at(0, &mut page)?;
+        let is_left = |(is, was): (&u8, &u8)| is == was || *is == 0;
+        if page == whole || !page.iter().zip(&whole).all(is_left) {
+            return Ok(());
+        }
+    }
+    file.truncate(0)?;
+    file.write_at(0, &whole)
 }
 
 /// Page 1 of an empty database in WAL mode, in UTF-8, without reserved bytes.
@@ -71,5 +84,29 @@ mod tests {
             assert_eq!(page[96..100], 3_045_000_u32.to_be_bytes());
             assert_eq!(page[100], 13);
         }
+    }
+
+    /// What a crash leaves of the page is made whole; a page that a transaction has written, and a longer file, stay as
+    /// they are.
+    #[test]
+    fn after_a_crash() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.sqlite");
+        let whole = first_page(4096);
+        let after = |bytes: &[u8]| {
+            std::fs::write(&path, bytes).unwrap();
+            ensure_first_page(&PageFile::open(&path).unwrap(), 4096).unwrap();
+            std::fs::read(&path).unwrap()
+        };
+        let mut torn = whole.clone();
+        torn[..64].fill(0);
+        for left in [&[][..], &whole[..512], &torn, &[0; 4096], &whole] {
+            assert!(after(left) == whole);
+        }
+        let mut written = whole.clone();
+        written[200] = 1;
+        assert!(after(&written) == written);
+        let longer = [0; 8192];
+        assert!(after(&longer) == longer);
     }
 }

@@ -214,6 +214,33 @@ async fn port_zero_is_told() {
     assert!(node.ended().await.success());
 }
 
+/// Protects: a system without a place for temporary files, where the engine wants one for all that it sorts. They go below the
+/// data directory; what a run that was killed has left there goes with the next one, and an orderly end leaves nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn temporary_files_have_a_place_of_their_own() {
+    let root = tempfile::tempdir().unwrap();
+    let mut node = crate::harness::Node::new(root.path(), 1, &[]);
+    node.set_temporary(&root.path().join("missing"));
+    let temporary = node.directory.join("temporary");
+    let count = || std::fs::read_dir(&temporary).unwrap().count();
+    node.start(&["--bootstrap"]).await;
+    node.kill();
+    assert_eq!(count(), 1);
+    node.start(&[]).await;
+    assert_eq!(count(), 1);
+    let client = ferrolite_client::Client::connect([&node.address])
+        .await
+        .unwrap();
+    let statement =
+        "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 20000)
+        SELECT count(*) FROM (SELECT DISTINCT x % 1000 AS y FROM n ORDER BY y DESC)";
+    let sorted: i64 = client.query_one(statement, params![]).await.unwrap();
+    assert_eq!(sorted, 1000);
+    node.signal(Signal::INT);
+    assert!(node.ended().await.success());
+    assert_eq!(count(), 0);
+}
+
 /// Protects: the way in and the way out. What comes out is what went in, by rows, and by bytes when it goes round
 /// again; all nodes have it; and an import that cannot succeed says why and leaves nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -6,6 +6,7 @@ pub(crate) mod inspect;
 pub(crate) mod playground;
 pub(crate) mod recover;
 pub(crate) mod serve;
+mod temporary;
 
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;

@@ -9,6 +9,8 @@ use clap::Args;
 use ferrolite_node::{Error, Node, Options};
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::temporary::Temporary;
+
 #[derive(Debug, Clone, Args)]
 #[command(
     after_help = "Examples:\n  the first node of a new cluster\n    ferrolite serve --id 1 --address 10.0.0.1:9001 --data-dir /var/lib/ferrolite --bootstrap\n  another one\n    ferrolite serve --id 2 --address 10.0.0.2:9001 --data-dir /var/lib/ferrolite --join 10.0.0.1:9001\n  one that waits until a client adds it\n    ferrolite serve --id 3 --address 10.0.0.3:9001 --data-dir /var/lib/ferrolite\n\nStarted again on the same directory a node needs neither --bootstrap nor --join, and ignores them.\nSIGTERM and Ctrl-C hand leadership over, write everything into the database files, and end with status 0."
@@ -119,6 +121,11 @@ async fn serve(args: ServeArgs) -> Result<(), Error> {
     };
     let mut terminate = signal(SignalKind::terminate()).map_err(signals)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(signals)?;
+    let no_temporary = |source| Error::Io {
+        what: "making a place for temporary files".to_owned(),
+        source,
+    };
+    let temporary = Temporary::replace_missing(&args.data_dir).map_err(no_temporary)?;
     let mut builder = Node::builder(args.id, args.address.clone(), args.data_dir.clone());
     builder = builder.options(args.options()).join(args.join.clone());
     if args.bootstrap {
@@ -129,6 +136,11 @@ async fn serve(args: ServeArgs) -> Result<(), Error> {
         _ = terminate.recv() => return Ok(()),
         _ = interrupt.recv() => return Ok(()),
     };
+    if let Some(temporary) = &temporary
+        && let Err(error) = temporary.remove_leftovers()
+    {
+        tracing::warn!(%error, "temporary files of an earlier run stay");
+    }
     say_ready(&node).map_err(|source| Error::Io {
         what: "writing to standard output".to_owned(),
         source,

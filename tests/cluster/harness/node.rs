@@ -74,6 +74,8 @@ pub struct Node {
     out: PathBuf,
     log: PathBuf,
     options: Vec<String>,
+    /// Where its processes look for a place for temporary files, if not where this one does.
+    temporary: Option<PathBuf>,
     child: Option<Child>,
     /// Keeps the port when no process has it, so that the node can come back to it.
     port: TcpSocket,
@@ -90,9 +92,15 @@ impl Node {
             out: root.join(format!("node-{id}.out")),
             log: root.join(format!("node-{id}.log")),
             options: options.iter().map(|&option| option.to_owned()).collect(),
+            temporary: None,
             child: None,
             port,
         }
+    }
+
+    /// Has the node look for a place for temporary files there, from its next start on.
+    pub fn set_temporary(&mut self, directory: &Path) {
+        self.temporary = Some(directory.to_owned());
     }
 
     /// Gives the node another port, for its next start.
@@ -114,7 +122,8 @@ impl Node {
                 "--data-dir",
             ])
             .arg(&self.directory)
-            .args(&self.options);
+            .args(&self.options)
+            .envs(self.temporary.iter().map(|directory| ("TMPDIR", directory)));
         command
     }
 
