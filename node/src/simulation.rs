@@ -253,8 +253,13 @@ impl SimNode {
         }
     }
 
-    /// Does what is to be done to the database files. Every job takes the time that `takes` says.
-    pub async fn run_pages(&self, mut takes: impl FnMut() -> Duration) {
+    /// Does what is to be done to the database files. Every job takes the time that `takes` says, which is told whether it is
+    /// a leader's checkpoint. After each, `done` is called, while nobody changes the files.
+    pub async fn run_pages(
+        &self,
+        mut takes: impl FnMut(bool) -> Duration,
+        mut done: impl FnMut(&Self),
+    ) {
         loop {
             let scrubs_in = self.checkpointer.borrow().scrubs_in();
             tokio::select! {
@@ -267,7 +272,8 @@ impl SimNode {
                 let Ok(mut job) = next else {
                     break;
                 };
-                tokio::time::sleep(takes()).await;
+                let is_checkpoint = matches!(job, Job::Checkpoint { .. });
+                tokio::time::sleep(takes(is_checkpoint)).await;
                 loop {
                     let attempt = self
                         .checkpointer
@@ -280,6 +286,7 @@ impl SimNode {
                     }
                     tokio::time::sleep(FULL_PAUSE).await;
                 }
+                done(self);
             }
             self.checkpointer.borrow_mut().scrub(&self.handle.driver);
         }
@@ -390,6 +397,15 @@ impl SimNode {
             halted: status.halted.clone(),
             members,
         }
+    }
+
+    /// The entry at which the database files are: they hold it and all before it, and nothing of those that follow. `None` where
+    /// they may hold something of these, or a checkpoint is not finished.
+    #[must_use]
+    pub fn files_at(&self) -> Option<u64> {
+        let mark = &self.handle.store.mark;
+        let done = mark.done();
+        (done == mark.target() && !mark.is_interrupted()).then_some(done)
     }
 
     /// Has all pages looked at for rot from now on.

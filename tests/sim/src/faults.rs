@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use fastrand::Rng;
-use ferrolite_node::simulation::{database_place, log_place};
+use ferrolite_node::simulation::{SimNode, database_place, log_place};
 use ferrolite_wal::backend::Backend;
 
 use crate::machine::PLENTY;
@@ -51,6 +51,7 @@ pub(crate) async fn reign(world: Rc<World>, fault: Fault) {
             Fault::Restart => restart(&world, &mut rng).await,
             Fault::Suspension => suspend(&world, &mut rng).await,
             Fault::LogRot => rot_log(&world, &mut rng),
+            Fault::Stall => stall(&world, &mut rng).await,
         }
     }
 }
@@ -382,17 +383,19 @@ async fn transfer(world: &World, rng: &mut Rng) {
         Whose::Node(leader.id()),
         format!("is to hand over to {to:?}"),
     );
-    let suspension = world.suspension(leader.id());
-    let transfer = suspension.holds_up(leader.transfer(to));
-    let ended = tokio::time::timeout(PATIENCE, transfer);
     let deafens =
         world.plan.has(Fault::Partition) && ambush(world, "ambush", Fault::Transfer).bool();
-    let (ended, ()) = tokio::join!(ended, async {
+    tokio::join!(hand_over(world, &leader, to), async {
         if deafens {
             deafen(world, leader.id()).await;
         }
     });
-    if let Ok(Err(error)) = ended {
+}
+
+async fn hand_over(world: &World, leader: &SimNode, to: Option<u64>) {
+    let suspension = world.suspension(leader.id());
+    let transfer = suspension.holds_up(leader.transfer(to));
+    if let Ok(Err(error)) = tokio::time::timeout(PATIENCE, transfer).await {
         world.say(
             Whose::Node(leader.id()),
             format!("did not hand over: {error}"),
@@ -411,11 +414,41 @@ async fn cut_off(world: &World, leader: u64) {
     if world.is_healed() {
         return;
     }
-    let others = world.machines().into_iter().filter(|id| *id != leader);
-    let deaf = others.flat_map(|id| [(id, leader), (leader, id)]).collect();
+    isolate(world, leader, world.plan.pause).await;
+}
+
+/// A node neither hears nor is heard, for so long.
+async fn isolate(world: &World, id: u64, time: Duration) {
+    let others = world.machines().into_iter().filter(|other| *other != id);
+    let deaf = others
+        .flat_map(|other| [(other, id), (id, other)])
+        .collect();
     let (told, after) = ("is cut off from all others", "is among the others again");
-    let whose = Whose::Node(leader);
-    cut_network(world, whose, deaf, told, world.plan.pause, after).await;
+    cut_network(world, Whose::Node(id), deaf, told, time, after).await;
+}
+
+/// The next checkpoint of a leader takes long, and the leader is alone from its beginning on: what it was to copy then, it copies
+/// beside what no quorum has, and never will have. Afterwards it may be asked to lead again at once.
+async fn stall(world: &World, rng: &mut Rng) {
+    let Some(leader) = world.leader().map(|leader| leader.id()) else {
+        return;
+    };
+    let Some(stall) = world.with(leader, |machine| Rc::clone(&machine.stall)) else {
+        return;
+    };
+    let longer = Duration::from_millis(rng.u64(50..600));
+    let (alone, leads_again) = (longer + a_while(world, rng), rng.bool());
+    let begun = tokio::time::timeout(PATIENCE, stall.next(longer)).await;
+    stall.give_up();
+    if begun.is_err() || world.is_healed() {
+        return;
+    }
+    let told = "its checkpoint takes long";
+    happens(world, Fault::Stall, Whose::Node(leader), told);
+    isolate(world, leader, alone).await;
+    if leads_again && let Some(now) = world.leader() {
+        hand_over(world, &now, Some(leader)).await;
+    }
 }
 
 /// A leader that hands over hears nobody from that moment on: it learns of its successor as late as can be.

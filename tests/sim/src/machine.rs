@@ -13,6 +13,7 @@ use std::time::Duration;
 use fastrand::Rng;
 use ferrolite_node::simulation::{SimClock, SimNode};
 use ferrolite_wal::backend::FaultBackend;
+use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -130,6 +131,35 @@ impl Suspension {
     }
 }
 
+/// Holds up the next checkpoint of a leader, and tells when it has begun.
+#[derive(Debug, Default)]
+pub(crate) struct Stall {
+    wanted: Cell<Option<Duration>>,
+    begun: Notify,
+}
+
+impl Stall {
+    /// Waits until a checkpoint has begun, which takes so much longer.
+    pub(crate) async fn next(&self, time: Duration) {
+        self.wanted.set(Some(time));
+        self.begun.notified().await;
+    }
+
+    /// No checkpoint is held up any more.
+    pub(crate) fn give_up(&self) {
+        self.wanted.set(None);
+    }
+
+    /// A checkpoint begins. Says how much longer it takes.
+    pub(crate) fn begins(&self) -> Duration {
+        let Some(time) = self.wanted.take() else {
+            return Duration::ZERO;
+        };
+        self.begun.notify_one();
+        time
+    }
+}
+
 /// See the [module](self).
 #[derive(Debug)]
 pub(crate) struct Machine {
@@ -146,6 +176,7 @@ pub(crate) struct Machine {
     /// Milliseconds that the disk takes for a batch, at most.
     pub(crate) sync_ms: Arc<AtomicI64>,
     pub(crate) suspension: Rc<Suspension>,
+    pub(crate) stall: Rc<Stall>,
 }
 
 impl Machine {
@@ -161,6 +192,7 @@ impl Machine {
             is_gone: false,
             sync_ms: Arc::new(AtomicI64::new(i64::try_from(sync_ms).unwrap_or(0))),
             suspension: Rc::new(Suspension::new(rng)),
+            stall: Rc::default(),
         }
     }
 

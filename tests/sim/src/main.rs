@@ -92,6 +92,7 @@ impl Sum {
         sum.checked += counts.checked;
         sum.entries += counts.entries;
         sum.elections += counts.elections;
+        sum.compared += counts.compared;
         sum.engine_panics += counts.engine_panics;
         sum.corrupt += counts.corrupt;
         for (fault, count) in &counts.faults {
@@ -119,6 +120,10 @@ impl Sum {
         println!(
             "entries           {:>12}   in the logs at the end",
             counts.entries
+        );
+        println!(
+            "files compared    {:>12}   with those of another node at the same entry, before the end",
+            counts.compared
         );
         println!("elections won     {:>12}", counts.elections);
         println!(

@@ -51,6 +51,8 @@ pub enum Fault {
     Suspension,
     /// Bits of the log rot, on one machine.
     LogRot,
+    /// A leader's checkpoint takes long, and the leader is alone meanwhile.
+    Stall,
 }
 
 impl Fault {
@@ -60,7 +62,7 @@ impl Fault {
     }
 
     /// Those that came later. They are drawn after everything else, so that a seed still says what it said before them.
-    const LATER: &[Self] = &[Self::Suspension, Self::LogRot];
+    const LATER: &[Self] = &[Self::Suspension, Self::LogRot, Self::Stall];
 
     const FIRST: &[Self] = &[
         Self::Loss,
@@ -105,6 +107,7 @@ impl fmt::Display for Fault {
             Self::Clients => "clients",
             Self::Suspension => "suspension",
             Self::LogRot => "log rot",
+            Self::Stall => "stall",
         })
     }
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use ferrolite_node::Options;
-use ferrolite_node::simulation::{Setup, SimClock, SimNode};
+use ferrolite_node::simulation::{Setup, SimClock, SimNode, database_file};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::Instant;
 use tracing::Instrument;
@@ -27,6 +27,8 @@ const DAMAGED: [&str; 3] = [
     " in the log: ",
     "read of a page from the log",
 ];
+
+const PAGE_BYTES: usize = 4096;
 
 /// The database that clients use.
 pub(crate) const DATABASE: &str = "app";
@@ -48,6 +50,8 @@ pub struct Counts {
     pub checked: u64,
     /// Entries of the log at the end.
     pub entries: u64,
+    /// Database files that were held against that of another node at the same entry.
+    pub compared: u64,
     /// Elections that were won.
     pub elections: u64,
     /// Answers that the engine has found the database damaged. Whether it is shows at the end.
@@ -73,6 +77,8 @@ pub(crate) struct World {
     start: Instant,
     /// Nothing goes wrong any more from here on.
     healed: Cell<bool>,
+    /// Who had the database file first as it is at an entry, and its checksum.
+    files: RefCell<BTreeMap<u64, (u64, u32)>>,
 }
 
 impl World {
@@ -88,6 +94,7 @@ impl World {
             statements,
             start: Instant::now(),
             healed: Cell::new(false),
+            files: RefCell::default(),
         }
     }
 
@@ -296,21 +303,54 @@ impl World {
                 up_to(&mut rng, most)
             }
         };
-        let (log, pages) = (takes("log"), takes("pages"));
+        let (log, mut pages) = (takes("log"), takes("pages"));
+        let stall = self.with(id, |machine| Rc::clone(&machine.stall));
+        let stall = stall.unwrap_or_default();
+        let pages = move |is_checkpoint: bool| {
+            let longer = is_checkpoint.then(|| stall.begins());
+            pages() + longer.unwrap_or_default()
+        };
         let (replica, writer, checkpointer) = (Rc::clone(node), Rc::clone(node), Rc::clone(node));
         let (world, watched) = (Rc::clone(self), Rc::clone(node));
+        let world_of_files = Rc::clone(self);
+        let compare = move |node: &SimNode| world_of_files.compare_files(node);
         let span = || tracing::info_span!("node", id, life);
         let pauses = || self.suspension(id);
         let (one, two, three) = (pauses(), pauses(), pauses());
         let replica = async move { one.holds_up(replica.run_replica()).await };
         let writer = async move { two.holds_up(writer.run_log(log)).await };
-        let checkpointer = async move { three.holds_up(checkpointer.run_pages(pages)).await };
+        let checkpointer =
+            async move { three.holds_up(checkpointer.run_pages(pages, compare)).await };
         vec![
             tokio::task::spawn_local(replica.instrument(span())),
             tokio::task::spawn_local(writer.instrument(span())),
             tokio::task::spawn_local(checkpointer.instrument(span())),
             tokio::task::spawn_local(async move { world.watch(&watched).await }),
         ]
+    }
+
+    /// Holds a database file against those of other nodes at the same entry.
+    fn compare_files(&self, node: &SimNode) {
+        let id = node.id();
+        let rots = self.plan.has(Fault::Rot) || self.plan.has(Fault::Misdirected);
+        let Some(at) = node.files_at().filter(|_| !(rots && id == ROTTEN)) else {
+            return;
+        };
+        let file = self.with(id, |machine| database_file(&machine.disk, DATABASE));
+        // Before its first transaction a database is empty on one node and not there on another.
+        let Some(bytes) = file.flatten().filter(|bytes| bytes.len() > PAGE_BYTES) else {
+            return;
+        };
+        let sum = crc32fast::hash(&bytes);
+        let (other, same) = *self.files.borrow_mut().entry(at).or_insert((id, sum));
+        if other != id {
+            self.counts.borrow_mut().compared += 1;
+        }
+        if same != sum {
+            self.fail(format!(
+                "at entry {at} the databases of nodes {other} and {id} differ"
+            ));
+        }
     }
 
     /// Notes what becomes of a node.

@@ -57,6 +57,18 @@ pub(super) const MUTANTS: &[Mutant] = &[
         )],
     },
     Mutant {
+        name: "applied-twice",
+        defect: "a write that is alone in its shared transaction is run twice",
+        edits: &[text(
+            "node/src/gateway/shared_session.rs",
+            "self.allowance.store(BRISK_ALLOWANCE, Ordering::Relaxed);
+            let changed = self.change(&mut kept, write);",
+            "self.allowance.store(BRISK_ALLOWANCE, Ordering::Relaxed);
+            if ON { drop(self.change(&mut kept, write)); }
+            let changed = self.change(&mut kept, write);",
+        )],
+    },
+    Mutant {
         name: "uncommitted-checkpointed",
         defect: "the engine checkpoints frames that no quorum has",
         edits: &[expression(

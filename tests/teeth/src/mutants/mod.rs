@@ -65,7 +65,7 @@ pub fn circumstances(mutant: &str) -> &'static [&'static str] {
         "snapshot-newest-too-low" => &["--with", "restart,crash,suspension"],
         "repair-takes-any" => &["--with", "rot,misdirected-write"],
         "shrink-forgotten" => &["--workload", "grammar"],
-        "uncommitted-checkpointed" => &["--workload", "grammar", "--with", "slow-disk,partition"],
+        "uncommitted-checkpointed" => &["--with", "stall"],
         _ => &[],
     }
 }

@@ -81,6 +81,15 @@ pub(super) const MUTANTS: &[Mutant] = &[
         )],
     },
     Mutant {
+        name: "schema-change-lost",
+        defect: "redo leaves page 1 out, where changes of the schema begin",
+        edits: &[expression(
+            "node/src/redo.rs",
+            "frame.page_no() > outcome.db_size",
+            "frame.page_no() > outcome.db_size || frame.page_no() == 1",
+        )],
+    },
+    Mutant {
         name: "redo-skips-first",
         defect: "redo leaves the first entry out",
         edits: &[expression(
