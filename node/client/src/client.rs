@@ -229,7 +229,7 @@ impl Client {
         let call = mode.call();
         let (session, first) = self.run(&call).await?;
         exec_result(&call, first)?;
-        Ok(Transaction::new(Held::Pooled(session)))
+        Ok(Transaction::new(Held::Pooled(session), mode))
     }
 
     async fn run(&self, call: &Call) -> Result<(PooledSession, Response)> {

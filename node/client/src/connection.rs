@@ -22,12 +22,13 @@ use bytes::{Bytes, BytesMut};
 use ferrolite_wire::{
     ErrorCode, Header, Progress, Request, Response, Version, decode_response, take_message,
 };
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use crate::config::Config;
 use crate::error::CallError;
+use crate::socket::Socket;
 use crate::{Error, Result};
 
 /// How long answers that nobody wants may take before the connection is rather closed.
@@ -56,12 +57,14 @@ enum Discard {
 #[derive(Debug)]
 pub(crate) struct Connection {
     /// Gone once the connection is closed.
-    stream: Option<TcpStream>,
+    socket: Option<Socket>,
     address: String,
     received: BytesMut,
     state: State,
     answer_timeout: Duration,
     max_answer_bytes: u64,
+    /// Others wait for what this connection does, so its answers are looked out for.
+    is_awaited: bool,
 }
 
 impl Connection {
@@ -82,24 +85,26 @@ impl Connection {
             .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
             .map_err(failed)?;
         Ok(Self {
-            stream: Some(stream),
+            socket: Some(Socket::new(stream)),
             address: address.to_owned(),
             received: BytesMut::new(),
             state: State::Ready,
             answer_timeout: config.answer_timeout,
             max_answer_bytes: config.max_answer_bytes,
+            is_awaited: false,
         })
     }
 
     /// A connection that was never open.
     pub(crate) fn closed() -> Self {
         Self {
-            stream: None,
+            socket: None,
             address: String::new(),
             received: BytesMut::new(),
             state: State::Closed,
             answer_timeout: Duration::ZERO,
             max_answer_bytes: 0,
+            is_awaited: false,
         }
     }
 
@@ -119,22 +124,24 @@ impl Connection {
     /// Closes the connection at once.
     pub(crate) fn close(&mut self) {
         self.state = State::Closed;
-        self.stream = None;
+        self.socket = None;
+    }
+
+    /// Says whether others wait for what this connection does.
+    pub(crate) fn set_awaited(&mut self, is_awaited: bool) {
+        self.is_awaited = is_awaited;
     }
 
     /// Whether the server has closed the connection, or says things unasked, as far as can be seen without
     /// waiting.
     pub(crate) fn looks_dead(&self) -> bool {
-        let Some(stream) = &self.stream else {
+        let Some(socket) = &self.socket else {
             return true;
         };
-        let mut byte = [0u8; 1];
         match self.state {
             // What is owed may be arriving.
             State::Discarding(_) => false,
-            _ => {
-                !matches!(stream.try_read(&mut byte), Err(e) if e.kind() == io::ErrorKind::WouldBlock)
-            }
+            _ => !socket.is_quiet(),
         }
     }
 
@@ -158,10 +165,10 @@ impl Connection {
             .map_err(|e| CallError::NotSent(e.into()))?;
         self.settle().await.map_err(CallError::NotSent)?;
         self.state = State::Sending;
-        let Some(stream) = self.stream.as_mut() else {
+        let Some(socket) = &self.socket else {
             return Err(CallError::NotSent(Error::Closed));
         };
-        let written = timeout(self.answer_timeout, stream.write_all(&message)).await;
+        let written = timeout(self.answer_timeout, socket.write_all(&message)).await;
         match written.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
             Ok(()) => {
                 let interruptible = matches!(
@@ -210,10 +217,13 @@ impl Connection {
                 Err(source) => return Err(self.broken(source)),
             };
             self.received.reserve(reserve_bytes.max(4096));
-            let Some(stream) = self.stream.as_mut() else {
+            let Some(socket) = &self.socket else {
                 return Err(Error::Closed);
             };
-            let read = timeout(self.answer_timeout, stream.read_buf(&mut self.received)).await;
+            if self.is_awaited && socket.look_out(&mut self.received) {
+                continue;
+            }
+            let read = timeout(self.answer_timeout, socket.read(&mut self.received)).await;
             match read.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
                 Ok(0) => return Err(self.lost(io::ErrorKind::UnexpectedEof.into())),
                 Ok(_) => {}
@@ -284,9 +294,9 @@ impl Connection {
     /// Writes a small request if the socket takes all of it at once, else closes the connection.
     fn send_now(&mut self, request: &Request, discard: Discard) {
         let mut message = BytesMut::new();
-        let sent = match (request.encode(&mut message), &self.stream) {
-            (Ok(()), Some(stream)) => {
-                matches!(stream.try_write(&message), Ok(len) if len == message.len())
+        let sent = match (request.encode(&mut message), &self.socket) {
+            (Ok(()), Some(socket)) => {
+                matches!(socket.try_write(&message), Ok(len) if len == message.len())
             }
             _ => false,
         };

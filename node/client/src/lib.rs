@@ -58,6 +58,8 @@ mod params;
 mod pool;
 mod row;
 mod session;
+#[doc(hidden)]
+pub mod socket;
 mod sql;
 mod stale;
 mod statement;

@@ -267,7 +267,7 @@ impl Session {
         let call = mode.call();
         let first = self.run(Effect::Read, &call).await?;
         exec_result(&call, first)?;
-        Ok(Transaction::new(Held::Borrowed(self)))
+        Ok(Transaction::new(Held::Borrowed(self), mode))
     }
 
     /// Runs a call and returns its first answer, FAILUREs as errors. What `effect` says decides what a lost

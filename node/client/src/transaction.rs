@@ -39,7 +39,10 @@ pub struct Transaction<'a> {
 }
 
 impl<'a> Transaction<'a> {
-    pub(crate) fn new(held: Held<'a>) -> Self {
+    pub(crate) fn new(mut held: Held<'a>, mode: TransactionMode) -> Self {
+        // Other writers wait until it ends.
+        let has_turn = mode == TransactionMode::Immediate;
+        held.connection.set_awaited(has_turn);
         Self { held, open: true }
     }
 
@@ -124,6 +127,7 @@ impl<'a> Transaction<'a> {
     /// transaction is rolled back.
     pub async fn commit(mut self) -> Result<()> {
         let call = Call::execute("COMMIT", Vec::new());
+        self.held.connection.set_awaited(false);
         let answer = self.held.run(call.effect, &call).await;
         self.open = answer.is_err() && !self.held.is_closed();
         exec_result(&call, answer?).map(drop)
@@ -154,6 +158,7 @@ impl<'a> Transaction<'a> {
 
 impl Drop for Transaction<'_> {
     fn drop(&mut self) {
+        self.held.connection.set_awaited(false);
         if self.open {
             self.held.roll_back_now();
         }

@@ -5,33 +5,23 @@
 //! the statement that runs end soon. That is [`Inbox::watch`], which runs beside the request and keeps what else it reads.
 //!
 //! To wake a thread for a request costs more than to run a small statement. Where others wait for what this client does, in
-//! the middle of a write transaction, [`Inbox::next_soon`] looks out for the next request for some microseconds before it
-//! sleeps, as long as that pays off.
+//! the middle of a write transaction, [`Inbox::next_soon`] looks out for the next request before it sleeps, as
+//! [`Socket`] says.
 
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::future::pending;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
+use ferrolite_client::socket::Socket;
 use ferrolite_wire::{Header, Progress, Request, take_message};
-use tokio::io::AsyncReadExt;
-use tokio::net::TcpStream;
-use tokio::net::tcp::OwnedReadHalf;
 
 use super::failure::Failure;
 
 /// Requests that a client may send ahead of the answers.
 const QUEUED_REQUESTS: usize = 64;
-
-/// So long the next request of a write transaction is looked out for.
-const LOOK_OUT: Duration = Duration::from_micros(60);
-/// After it did not come in time, so many requests are waited for asleep.
-const ASLEEP: u32 = 32;
-/// Bytes that are read at once while looking out.
-const LOOK_OUT_BYTES: usize = 4096;
 
 /// Tells a running statement to end.
 #[derive(Debug, Default)]
@@ -59,28 +49,25 @@ pub(super) type Received = Result<(Header, Bytes), Failure>;
 
 /// See the [module](self).
 pub(super) struct Inbox {
-    reader: OwnedReadHalf,
+    socket: Arc<Socket>,
     /// Bytes that are no whole message yet.
     buffer: BytesMut,
     limit_bytes: u64,
     waiting: VecDeque<Received>,
     ended: bool,
     interrupts: Arc<Interrupts>,
-    /// So many requests are still to be waited for asleep.
-    asleep: u32,
 }
 
 impl Inbox {
-    /// Messages of at most `limit_bytes` from `reader`, of which `received` has come already.
-    pub(super) fn new(reader: OwnedReadHalf, received: BytesMut, limit_bytes: u64) -> Self {
+    /// Messages of at most `limit_bytes` from `socket`, of which `received` has come already.
+    pub(super) fn new(socket: Arc<Socket>, received: BytesMut, limit_bytes: u64) -> Self {
         Self {
-            reader,
+            socket,
             buffer: received,
             limit_bytes,
             waiting: VecDeque::new(),
             ended: false,
             interrupts: Arc::default(),
-            asleep: 0,
         }
     }
 
@@ -105,32 +92,10 @@ impl Inbox {
     /// The next message, as [`next`](Self::next), from a client that others wait for.
     pub(super) async fn next_soon(&mut self) -> Option<Received> {
         if self.waiting.is_empty() && !self.ended {
-            match self.asleep.checked_sub(1) {
-                Some(left) => self.asleep = left,
-                None => self.look_out(),
-            }
+            // What came is in the buffer, if anything did.
+            self.socket.look_out(&mut self.buffer);
         }
         self.next().await
-    }
-
-    /// Reads what comes within a moment, without sleeping.
-    fn look_out(&mut self) {
-        let socket: &TcpStream = self.reader.as_ref();
-        let mut bytes = [0; LOOK_OUT_BYTES];
-        let begun = Instant::now();
-        while begun.elapsed() < LOOK_OUT {
-            match rustix::io::read(socket, &mut bytes[..]) {
-                // The end shows again when the socket is read as ever.
-                Ok(0) => return,
-                Ok(len) => {
-                    self.buffer
-                        .extend_from_slice(bytes.get(..len).unwrap_or_default());
-                    return;
-                }
-                Err(_) => std::hint::spin_loop(),
-            }
-        }
-        self.asleep = ASLEEP;
     }
 
     /// Reads on while a request is being answered, for as long as the caller likes.
@@ -153,7 +118,7 @@ impl Inbox {
                 }
                 Ok(Progress::Partial { reserve_bytes }) => {
                     self.buffer.reserve(reserve_bytes);
-                    match self.reader.read_buf(&mut self.buffer).await {
+                    match self.socket.read(&mut self.buffer).await {
                         Ok(1..) => {}
                         // The end, orderly or not: nobody waits for an answer any more.
                         Ok(0) | Err(_) => {

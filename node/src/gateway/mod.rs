@@ -31,10 +31,9 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use ferrolite_client::socket::Socket;
 use ferrolite_wire::{ErrorCode, Request, Response, Value, Version, decode_request};
-use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
-use tokio::net::tcp::OwnedWriteHalf;
 
 use self::failure::Failure;
 use self::inbox::{Inbox, Interrupts, Received};
@@ -75,15 +74,15 @@ pub(crate) async fn serve(
     received: BytesMut,
     stream: TcpStream,
 ) {
-    let (reader, writer) = stream.into_split();
-    let mut inbox = Inbox::new(reader, received, context.max_body_bytes);
+    let socket = Arc::new(Socket::new(stream));
+    let mut inbox = Inbox::new(Arc::clone(&socket), received, context.max_body_bytes);
     let mut connection = Connection {
         context,
         version,
         interrupts: inbox.interrupts(),
         out: Output {
             buffer: BytesMut::new(),
-            writer,
+            socket,
         },
         databases: Vec::new(),
         import: None,
@@ -103,7 +102,7 @@ pub(crate) async fn serve(
 
 struct Output {
     buffer: BytesMut,
-    writer: OwnedWriteHalf,
+    socket: Arc<Socket>,
 }
 
 impl Output {
@@ -116,7 +115,7 @@ impl Output {
     }
 
     async fn flush(&mut self) -> std::io::Result<()> {
-        self.writer.write_all(&self.buffer).await?;
+        self.socket.write_all(&self.buffer).await?;
         if self.buffer.capacity() > WRITE_BYTES {
             self.buffer = BytesMut::new();
         } else {
