@@ -190,9 +190,10 @@ impl Cluster {
     pub async fn caught_up(&self, id: u64) {
         let leader = self.leader().await;
         let what = format!("node {id} catches up with node {leader}");
+        // What a client has just been told of is committed; the leader may say so a moment later.
         let goal = eventually(&what, async || self.status(leader).await)
             .await
-            .committed;
+            .last;
         eventually(&what, async || {
             self.status(id)
                 .await
