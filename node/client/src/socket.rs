@@ -9,6 +9,7 @@
 //!
 //! This is public for the server's sake, and no part of what a client needs.
 
+use std::future::poll_fn;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::Shutdown;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
@@ -25,7 +26,7 @@ const ASLEEP: u32 = 32;
 /// Bytes that are read at once while looking out.
 const LOOK_OUT_BYTES: usize = 4096;
 
-/// See the [module](self). It may be shared by what reads and what writes, in one task.
+/// See the [module](self). It may be shared by one that reads and one that writes, in one task.
 #[derive(Debug)]
 pub struct Socket {
     place: Mutex<Place>,
@@ -59,9 +60,10 @@ impl Socket {
     pub async fn read(&self, into: &mut BytesMut) -> io::Result<usize> {
         let stream = self.with_runtime()?;
         loop {
-            stream.readable().await?;
             match stream.try_read_buf(into) {
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    poll_fn(|context| stream.poll_read_ready(context)).await?;
+                }
                 done => return done,
             }
         }
@@ -110,7 +112,8 @@ impl Socket {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
                 Ok(len) => left = left.get(len..).unwrap_or_default(),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
-                    self.with_runtime()?.writable().await?;
+                    let stream = self.with_runtime()?;
+                    poll_fn(|context| stream.poll_write_ready(context)).await?;
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
