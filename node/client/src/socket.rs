@@ -107,7 +107,7 @@ impl Socket {
     /// The system's.
     pub async fn write_all(&self, bytes: &[u8]) -> io::Result<()> {
         let mut left = bytes;
-        loop {
+        while !left.is_empty() {
             match self.try_write(left) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
                 Ok(len) => left = left.get(len..).unwrap_or_default(),
@@ -118,10 +118,8 @@ impl Socket {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error),
             }
-            if left.is_empty() {
-                return Ok(());
-            }
         }
+        Ok(())
     }
 
     /// Writes as much of `bytes` as the socket takes at once.
@@ -279,6 +277,14 @@ mod tests {
         });
         written.unwrap();
         assert!(received == sent);
+    }
+
+    /// Protects: an answer that was sent in parts, of which none is left at its end.
+    #[tokio::test]
+    async fn nothing_can_be_written() {
+        let (one, other) = pair().await;
+        one.write_all(b"").await.unwrap();
+        assert!(other.is_quiet());
     }
 
     /// Protects: the end of a connection is seen, by whoever looks out too, and by whoever only asks.
