@@ -16,11 +16,10 @@ use ferrolite_wal::backend::Backend;
 use crate::machine::PLENTY;
 use crate::plan::Fault;
 use crate::trace::Whose;
-use crate::world::{DATABASE, ROTTEN, World};
+use crate::world::{DATABASE, PAGE_BYTES, ROTTEN, World};
 
 /// No more machines than this at a time.
 const MOST_MACHINES: usize = 6;
-const PAGE_BYTES: u64 = 4096;
 /// How long a change of the members, or a handing over, is waited for.
 const PATIENCE: Duration = Duration::from_secs(5);
 

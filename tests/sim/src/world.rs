@@ -28,7 +28,8 @@ const DAMAGED: [&str; 3] = [
     "read of a page from the log",
 ];
 
-const PAGE_BYTES: usize = 4096;
+/// Of a page of the database that clients use.
+pub(crate) const PAGE_BYTES: u64 = 4096;
 
 /// The database that clients use.
 pub(crate) const DATABASE: &str = "app";
@@ -338,7 +339,10 @@ impl World {
         };
         let file = self.with(id, |machine| database_file(&machine.disk, DATABASE));
         // Before its first transaction a database is empty on one node and not there on another.
-        let Some(bytes) = file.flatten().filter(|bytes| bytes.len() > PAGE_BYTES) else {
+        let Some(bytes) = file
+            .flatten()
+            .filter(|bytes| bytes.len() as u64 > PAGE_BYTES)
+        else {
             return;
         };
         let sum = crc32fast::hash(&bytes);
