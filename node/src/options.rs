@@ -53,7 +53,7 @@ pub struct Options {
     pub reserve_bytes: u64,
     /// Size of a page in bytes, the same for all databases of a cluster. 4096.
     pub page_size: u32,
-    /// Threads that serve sockets.
+    /// Threads that serve sockets, and run statements that take little. As many as there are processors by default.
     pub network_threads: usize,
 }
 
@@ -74,7 +74,7 @@ impl Default for Options {
             checkpoint_bytes: 8 << 20,
             reserve_bytes: 32 << 20,
             page_size: 4096,
-            network_threads: 2,
+            network_threads: std::thread::available_parallelism().map_or(2, usize::from),
         }
     }
 }

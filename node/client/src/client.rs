@@ -122,9 +122,9 @@ impl Client {
             .await
     }
 
-    pub(crate) async fn run_exec(&self, call: Call) -> Result<ExecResult> {
+    pub(crate) async fn run_exec(&self, mut call: Call) -> Result<ExecResult> {
         refuse_transaction(&call)?;
-        let (mut session, first) = self.run(&call).await?;
+        let (mut session, first) = self.run(&mut call).await?;
         if call.effect == Effect::Script {
             // It may have left anything behind on its connection, a transaction for one.
             session.connection.close();
@@ -175,20 +175,20 @@ impl Client {
             .await
     }
 
-    pub(crate) async fn run_stream(&self, call: Call) -> Result<RowStream<'static>> {
+    pub(crate) async fn run_stream(&self, mut call: Call) -> Result<RowStream<'static>> {
         refuse_transaction(&call)?;
-        let (session, first) = self.run(&call).await?;
-        RowStream::new(Held::Pooled(session), &call, first)
+        let (session, first) = self.run(&mut call).await?;
+        RowStream::new(Held::Pooled(Box::new(session)), &call, first)
     }
 
     /// Runs a call for all of its rows. A read is made again even if it breaks after its first batch, since
     /// nobody has seen that.
-    pub(crate) async fn collect<T: FromRow>(&self, call: Call) -> Result<Vec<T>> {
+    pub(crate) async fn collect<T: FromRow>(&self, mut call: Call) -> Result<Vec<T>> {
         refuse_transaction(&call)?;
         let deadline = self.deadline();
         loop {
-            let (session, first) = self.run_until(&call, deadline).await?;
-            let rows = RowStream::new(Held::Pooled(session), &call, first)?
+            let (session, first) = self.run_until(&mut call, deadline).await?;
+            let rows = RowStream::new(Held::Pooled(Box::new(session)), &call, first)?
                 .collect()
                 .await;
             match rows {
@@ -226,18 +226,22 @@ impl Client {
     /// # Errors
     /// As [`transaction`](Self::transaction).
     pub async fn transaction_with(&self, mode: TransactionMode) -> Result<Transaction<'static>> {
-        let call = mode.call();
-        let (session, first) = self.run(&call).await?;
+        let mut call = mode.call();
+        let (session, first) = self.run(&mut call).await?;
         exec_result(&call, first)?;
-        Ok(Transaction::new(Held::Pooled(session), mode))
+        Ok(Transaction::new(Held::Pooled(Box::new(session)), mode))
     }
 
-    async fn run(&self, call: &Call) -> Result<(PooledSession, Response)> {
+    async fn run(&self, call: &mut Call) -> Result<(PooledSession, Response)> {
         self.run_until(call, self.deadline()).await
     }
 
     /// Makes a call until its first answer is one to keep, by the table at the head of this module.
-    async fn run_until(&self, call: &Call, deadline: Instant) -> Result<(PooledSession, Response)> {
+    async fn run_until(
+        &self,
+        call: &mut Call,
+        deadline: Instant,
+    ) -> Result<(PooledSession, Response)> {
         let mut backoff = Backoff::new();
         loop {
             let mut session = self.pool.checkout(deadline).await?;

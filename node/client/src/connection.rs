@@ -28,6 +28,7 @@ use tokio::time::timeout;
 
 use crate::config::Config;
 use crate::error::CallError;
+use crate::patience::{Lost, Patience};
 use crate::socket::Socket;
 use crate::{Error, Result};
 
@@ -35,6 +36,8 @@ use crate::{Error, Result};
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(2);
 /// How many such messages are read at most.
 const DISCARD_MESSAGES: usize = 4096;
+/// Memory of a request that is kept for the next one, at most.
+const MOST_KEPT_BYTES: usize = 64 << 10;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -59,10 +62,13 @@ pub(crate) struct Connection {
     /// Gone once the connection is closed.
     socket: Option<Socket>,
     address: String,
+    /// What is being sent, or was sent last.
+    sending: BytesMut,
     received: BytesMut,
     state: State,
     answer_timeout: Duration,
     max_answer_bytes: u64,
+    patience: Patience,
     /// Others wait for what this connection does, so its answers are looked out for.
     is_awaited: bool,
 }
@@ -87,10 +93,12 @@ impl Connection {
         Ok(Self {
             socket: Some(Socket::new(stream)),
             address: address.to_owned(),
+            sending: BytesMut::new(),
             received: BytesMut::new(),
             state: State::Ready,
             answer_timeout: config.answer_timeout,
             max_answer_bytes: config.max_answer_bytes,
+            patience: Patience::default(),
             is_awaited: false,
         })
     }
@@ -100,10 +108,12 @@ impl Connection {
         Self {
             socket: None,
             address: String::new(),
+            sending: BytesMut::new(),
             received: BytesMut::new(),
             state: State::Closed,
             answer_timeout: Duration::ZERO,
             max_answer_bytes: 0,
+            patience: Patience::default(),
             is_awaited: false,
         }
     }
@@ -159,17 +169,21 @@ impl Connection {
 
     /// Sends a request whole; its answer is then due.
     async fn send(&mut self, request: &Request) -> Result<(), CallError> {
-        let mut message = BytesMut::new();
-        request
-            .encode(&mut message)
-            .map_err(|e| CallError::NotSent(e.into()))?;
         self.settle().await.map_err(CallError::NotSent)?;
+        self.sending.clear();
+        request
+            .encode(&mut self.sending)
+            .map_err(|e| CallError::NotSent(e.into()))?;
         self.state = State::Sending;
         let Some(socket) = &self.socket else {
             return Err(CallError::NotSent(Error::Closed));
         };
-        let written = timeout(self.answer_timeout, socket.write_all(&message)).await;
-        match written.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+        let writing = socket.write_all(&self.sending);
+        let written = self.patience.wait(self.answer_timeout, writing).await;
+        if self.sending.capacity() > MOST_KEPT_BYTES {
+            self.sending = BytesMut::new();
+        }
+        match written.unwrap_or_else(|Lost| Err(io::ErrorKind::TimedOut.into())) {
             Ok(()) => {
                 let interruptible = matches!(
                     request,
@@ -223,8 +237,9 @@ impl Connection {
             if self.is_awaited && socket.look_out(&mut self.received) {
                 continue;
             }
-            let read = timeout(self.answer_timeout, socket.read(&mut self.received)).await;
-            match read.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+            let reading = socket.read(&mut self.received);
+            let read = self.patience.wait(self.answer_timeout, reading).await;
+            match read.unwrap_or_else(|Lost| Err(io::ErrorKind::TimedOut.into())) {
                 Ok(0) => return Err(self.lost(io::ErrorKind::UnexpectedEof.into())),
                 Ok(_) => {}
                 Err(source) => return Err(self.lost(source)),

@@ -8,7 +8,7 @@ use crate::pool::PooledSession;
 #[derive(Debug)]
 pub(crate) enum Held<'a> {
     Borrowed(&'a mut Session),
-    Pooled(PooledSession),
+    Pooled(Box<PooledSession>),
 }
 
 impl Held<'_> {

@@ -55,6 +55,7 @@ mod discovery;
 mod error;
 mod held;
 mod params;
+mod patience;
 mod pool;
 mod row;
 mod session;

@@ -174,8 +174,8 @@ impl Session {
     /// [`Error::Server`] if a statement fails; what the statements before it did stays done.
     /// [`Error::OutcomeUnknown`] if the connection is lost after the text was sent.
     pub async fn execute(&mut self, sql: &str, params: impl IntoParams) -> Result<ExecResult> {
-        let call = Call::execute(sql, params.into_params());
-        exec_result(&call, self.run(call.effect, &call).await?)
+        self.run_exec(Call::execute(sql, params.into_params()))
+            .await
     }
 
     /// Runs a statement and collects its rows.
@@ -219,9 +219,8 @@ impl Session {
         sql: &str,
         params: impl IntoParams,
     ) -> Result<RowStream<'_>> {
-        let call = Call::query(sql, params.into_params());
-        let first = self.run(call.effect, &call).await?;
-        RowStream::new(Held::Borrowed(self), &call, first)
+        self.run_stream(Call::query(sql, params.into_params()))
+            .await
     }
 
     /// Like [`execute`](Self::execute), for a single statement that is run often: it is prepared once and kept.
@@ -233,8 +232,9 @@ impl Session {
         sql: &str,
         params: impl IntoParams,
     ) -> Result<ExecResult> {
-        let call = Call::execute_prepared(sql.into(), params.into_params());
-        exec_result(&call, self.run(call.effect, &call).await?)
+        let sql = self.known(sql);
+        self.run_exec(Call::execute_prepared(sql, params.into_params()))
+            .await
     }
 
     /// Like [`query_stream`](Self::query_stream), for a statement that is run often: it is prepared once and kept.
@@ -246,9 +246,9 @@ impl Session {
         sql: &str,
         params: impl IntoParams,
     ) -> Result<RowStream<'_>> {
-        let call = Call::query_prepared(sql.into(), params.into_params());
-        let first = self.run(call.effect, &call).await?;
-        RowStream::new(Held::Borrowed(self), &call, first)
+        let sql = self.known(sql);
+        self.run_stream(Call::query_prepared(sql, params.into_params()))
+            .await
     }
 
     /// Begins a transaction that takes the writer's turn at once.
@@ -264,15 +264,32 @@ impl Session {
     /// # Errors
     /// As [`transaction`](Self::transaction).
     pub async fn transaction_with(&mut self, mode: TransactionMode) -> Result<Transaction<'_>> {
-        let call = mode.call();
-        let first = self.run(Effect::Read, &call).await?;
+        let mut call = mode.call();
+        let first = self.run(Effect::Read, &mut call).await?;
         exec_result(&call, first)?;
         Ok(Transaction::new(Held::Borrowed(self), mode))
     }
 
+    async fn run_exec(&mut self, mut call: Call) -> Result<ExecResult> {
+        let first = self.run(call.effect, &mut call).await?;
+        exec_result(&call, first)
+    }
+
+    async fn run_stream(&mut self, mut call: Call) -> Result<RowStream<'_>> {
+        let first = self.run(call.effect, &mut call).await?;
+        RowStream::new(Held::Borrowed(self), &call, first)
+    }
+
+    /// The text of a statement, as it is kept if it is prepared already.
+    pub(crate) fn known(&self, sql: &str) -> Arc<str> {
+        let mut latest_first = self.prepared.iter().rev();
+        let known = latest_first.find(|known| *known.sql == *sql);
+        known.map_or_else(|| sql.into(), |known| Arc::clone(&known.sql))
+    }
+
     /// Runs a call and returns its first answer, FAILUREs as errors. What `effect` says decides what a lost
     /// connection means.
-    pub(crate) async fn run(&mut self, effect: Effect, call: &Call) -> Result<Response> {
+    pub(crate) async fn run(&mut self, effect: Effect, call: &mut Call) -> Result<Response> {
         let answer = self.start(call).await;
         check(answer.map_err(|error| match effect {
             Effect::Read => error.harmless(),
@@ -282,7 +299,7 @@ impl Session {
 
     /// Runs a call inside a transaction: what it does is undone if the connection is lost, unless the text can
     /// have committed.
-    pub(crate) async fn run_uncommitted(&mut self, call: &Call) -> Result<Response> {
+    pub(crate) async fn run_uncommitted(&mut self, call: &mut Call) -> Result<Response> {
         let effect = match call.effect {
             Effect::Read | Effect::Write => Effect::Read,
             other @ (Effect::Transaction | Effect::Script) => other,
@@ -291,30 +308,30 @@ impl Session {
     }
 
     /// Sends a call and returns its first answer, whatever it is.
-    pub(crate) async fn start(&mut self, call: &Call) -> Result<Response, CallError> {
+    pub(crate) async fn start(&mut self, call: &mut Call) -> Result<Response, CallError> {
         let db = match self.open().await? {
             Ok(db) => db,
             Err(failure) => return Ok(failure),
         };
-        let mut request = call.request.clone();
+        let request = &mut call.request;
         if let Some(sql) = &call.prepare {
             match self.prepare(db, sql).await? {
                 Ok((id, _)) => {
-                    if let Request::Exec { stmt, .. } | Request::Query { stmt, .. } = &mut request {
+                    if let Request::Exec { stmt, .. } | Request::Query { stmt, .. } = request {
                         *stmt = id;
                     }
                 }
                 Err(failure) => return Ok(failure),
             }
         }
-        match &mut request {
+        match request {
             Request::Exec { db: place, .. } | Request::Query { db: place, .. } => *place = db,
             Request::ExecSql { db: place, .. } | Request::QuerySql { db: place, .. } => {
                 *place = db.into()
             }
             _ => {}
         }
-        self.connection.call(&request).await
+        self.connection.call(request).await
     }
 
     /// How many parameters a statement has; it is kept prepared.
@@ -358,7 +375,7 @@ impl Session {
         db: u32,
         sql: &Arc<str>,
     ) -> Result<Result<(u32, u64), Response>, CallError> {
-        if let Some(at) = self.prepared.iter().position(|known| known.sql == *sql) {
+        if let Some(at) = self.prepared.iter().rposition(|known| known.sql == *sql) {
             let known = self.prepared.remove(at);
             let found = (known.id, known.params);
             self.prepared.push(known);

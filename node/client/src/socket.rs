@@ -17,6 +17,7 @@ use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
+use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 /// So long somebody looks out.
@@ -60,7 +61,7 @@ impl Socket {
     pub async fn read(&self, into: &mut BytesMut) -> io::Result<usize> {
         let stream = self.with_runtime()?;
         loop {
-            match stream.try_read_buf(into) {
+            match read_at_once(&stream, into) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     poll_fn(|context| stream.poll_read_ready(context)).await?;
                 }
@@ -163,6 +164,23 @@ impl Socket {
             Place::Apart(_) | Place::Lost => Err(ErrorKind::NotConnected.into()),
         }
     }
+}
+
+/// Reads what has arrived. If that was all, the runtime is told that there is nothing more, so that whoever reads next need not
+/// ask the system in vain before it waits: whatever comes later, and the end, makes the runtime try again.
+fn read_at_once(stream: &TcpStream, into: &mut BytesMut) -> io::Result<usize> {
+    let mut drained = None;
+    let read = stream.try_io(Interest::READABLE, || {
+        let room = into.capacity() - into.len();
+        match stream.try_read_buf(into) {
+            Ok(len) if len > 0 && len < room => {
+                drained = Some(len);
+                Err(ErrorKind::WouldBlock.into())
+            }
+            other => other,
+        }
+    });
+    drained.map_or(read, Ok)
 }
 
 impl Place {
@@ -285,6 +303,27 @@ mod tests {
         let (one, other) = pair().await;
         one.write_all(b"").await.unwrap();
         assert!(other.is_quiet());
+    }
+
+    /// Protects: nobody waits for ever for the end of a connection because all that had arrived before it was read at once, whether
+    /// it ended before that or after it.
+    #[tokio::test]
+    async fn the_end_is_seen_behind_the_last_message() {
+        for ends_before in [false, true] {
+            let (one, other) = pair().await;
+            let mut received = BytesMut::with_capacity(4096);
+            other.write_all(b"last").await.unwrap();
+            let mut other = Some(other);
+            if ends_before {
+                other = None;
+            }
+            while received.len() < 4 {
+                assert!(one.read(&mut received).await.unwrap() > 0);
+            }
+            drop(other);
+            assert_eq!(one.read(&mut received).await.unwrap(), 0);
+            assert!(received == b"last"[..]);
+        }
     }
 
     /// Protects: the end of a connection is seen, by whoever looks out too, and by whoever only asks.

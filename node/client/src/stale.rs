@@ -179,11 +179,11 @@ impl StaleClient {
     /// if none can be read from within the retry deadline; [`Error::Misuse`] for anything but a query; and the errors of
     /// [`FromRow`].
     pub async fn query<T: FromRow>(&self, sql: &str, params: impl IntoParams) -> Result<Vec<T>> {
-        let call = Call::query(sql, params.into_params());
+        let mut call = Call::query(sql, params.into_params());
         let mut search = Search::new(&self.pool);
         loop {
-            let (session, first) = search.run(&call).await?;
-            let rows = RowStream::new(Held::Pooled(session), &call, first)?
+            let (session, first) = search.run(&mut call).await?;
+            let rows = RowStream::new(Held::Pooled(Box::new(session)), &call, first)?
                 .collect()
                 .await;
             match rows {
@@ -223,9 +223,9 @@ impl StaleClient {
         sql: &str,
         params: impl IntoParams,
     ) -> Result<RowStream<'static>> {
-        let call = Call::query(sql, params.into_params());
-        let (session, first) = Search::new(&self.pool).run(&call).await?;
-        RowStream::new(Held::Pooled(session), &call, first)
+        let mut call = Call::query(sql, params.into_params());
+        let (session, first) = Search::new(&self.pool).run(&mut call).await?;
+        RowStream::new(Held::Pooled(Box::new(session)), &call, first)
     }
 }
 
@@ -261,7 +261,7 @@ impl<'a> Search<'a> {
     }
 
     /// Makes a call until its first answer is one to keep.
-    async fn run(&mut self, call: &Call) -> Result<(PooledSession, Response)> {
+    async fn run(&mut self, call: &mut Call) -> Result<(PooledSession, Response)> {
         if call.effect != Effect::Read {
             return Err(Error::Misuse(
                 "a client whose reads may be stale only reads: use the client that it was made from for the rest",

@@ -52,7 +52,7 @@ impl<'a> Transaction<'a> {
     /// [`Error::Server`] if a statement fails; the transaction goes on, unless SQLite itself rolled it back.
     /// [`Error::ConnectionLost`] if the connection is lost: nothing of the transaction took effect.
     pub async fn execute(&mut self, sql: &str, params: impl IntoParams) -> Result<ExecResult> {
-        self.run_exec(&Call::execute(sql, params.into_params()))
+        self.run_exec(Call::execute(sql, params.into_params()))
             .await
     }
 
@@ -65,13 +65,14 @@ impl<'a> Transaction<'a> {
         sql: &str,
         params: impl IntoParams,
     ) -> Result<ExecResult> {
-        self.run_exec(&Call::execute_prepared(sql.into(), params.into_params()))
+        let sql = self.held.known(sql);
+        self.run_exec(Call::execute_prepared(sql, params.into_params()))
             .await
     }
 
-    async fn run_exec(&mut self, call: &Call) -> Result<ExecResult> {
-        let first = self.held.run_uncommitted(call).await?;
-        exec_result(call, first)
+    async fn run_exec(&mut self, mut call: Call) -> Result<ExecResult> {
+        let first = self.held.run_uncommitted(&mut call).await?;
+        exec_result(&call, first)
     }
 
     /// Runs a statement and collects its rows.
@@ -115,8 +116,8 @@ impl<'a> Transaction<'a> {
         sql: &str,
         params: impl IntoParams,
     ) -> Result<RowStream<'_>> {
-        let call = Call::query(sql, params.into_params());
-        let first = self.held.run_uncommitted(&call).await?;
+        let mut call = Call::query(sql, params.into_params());
+        let first = self.held.run_uncommitted(&mut call).await?;
         RowStream::new(self.held.reborrow(), &call, first)
     }
 
@@ -126,9 +127,9 @@ impl<'a> Transaction<'a> {
     /// [`Error::OutcomeUnknown`] if the connection or leadership is lost on the way. After any other error the
     /// transaction is rolled back.
     pub async fn commit(mut self) -> Result<()> {
-        let call = Call::execute("COMMIT", Vec::new());
+        let mut call = Call::execute("COMMIT", Vec::new());
         self.held.connection.set_awaited(false);
-        let answer = self.held.run(call.effect, &call).await;
+        let answer = self.held.run(call.effect, &mut call).await;
         self.open = answer.is_err() && !self.held.is_closed();
         exec_result(&call, answer?).map(drop)
     }
@@ -141,8 +142,8 @@ impl<'a> Transaction<'a> {
         if self.held.is_closed() {
             return Ok(());
         }
-        let call = Call::execute("ROLLBACK", Vec::new());
-        let answer = self.held.run(Effect::Read, &call).await;
+        let mut call = Call::execute("ROLLBACK", Vec::new());
+        let answer = self.held.run(Effect::Read, &mut call).await;
         self.open = false;
         match answer {
             Ok(first) => exec_result(&call, first).map(drop),

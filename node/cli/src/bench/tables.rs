@@ -10,7 +10,7 @@ use std::time::Duration;
 use ferrolite_client::{Client, Session};
 use tokio::time::{Instant, sleep};
 
-use super::phase::{Phase, STATEMENT_ROWS};
+use super::phase::{Phase, SCAN_ROWS, STATEMENT_ROWS};
 use super::worker::{self, Values};
 use super::{Setting, live};
 use crate::error::{Error, Result};
@@ -39,12 +39,18 @@ pub struct Tables {
 pub struct Target {
     /// The client to get connections from.
     pub client: Client,
-    /// The table that rows are read from, and changed in.
-    pub rows: String,
-    /// How many rows it has, numbered from 1.
+    /// How many rows the table has that rows are read from, and changed in. They are numbered from 1.
     pub filled_rows: u64,
     /// The table that rows are inserted into.
     pub inserts: String,
+    /// Inserts a row.
+    pub insert: String,
+    /// Changes a row.
+    pub update: String,
+    /// Reads a row by its key.
+    pub read: String,
+    /// Reads [`SCAN_ROWS`] rows from a key on.
+    pub scan: String,
 }
 
 impl Tables {
@@ -60,11 +66,17 @@ impl Tables {
 
     /// What the clients of a phase need.
     pub fn target(&self) -> Target {
+        let (rows, inserts) = (self.name("rows"), self.name("inserts"));
         Target {
             client: self.client.clone(),
-            rows: self.name("rows"),
             filled_rows: self.filled_rows,
-            inserts: self.name("inserts"),
+            insert: format!("INSERT INTO {inserts} (value) VALUES (?)"),
+            update: format!("UPDATE {rows} SET value = ? WHERE id = ?"),
+            read: format!("SELECT value FROM {rows} WHERE id = ?"),
+            scan: format!(
+                "SELECT id, value FROM {rows} WHERE id >= ? ORDER BY id LIMIT {SCAN_ROWS}"
+            ),
+            inserts,
         }
     }
 

@@ -153,7 +153,7 @@ pub async fn run_phase(
             chance: fastrand::Rng::with_seed(setting.seed ^ number),
             waiting: None,
         };
-        working.spawn(worker.run());
+        working.spawn(worker.run_until_given_up());
     }
     let mut refresh = tokio::time::interval(REFRESH);
     refresh.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -224,6 +224,13 @@ impl Drop for Worker {
 }
 
 impl Worker {
+    /// Works until the phase ends, or what is under way then is given up.
+    async fn run_until_given_up(self) {
+        let give_up = self.shared.end + GRACE;
+        // A worker that is dropped counts what it was waiting for.
+        let _ = timeout_at(give_up, self.run()).await;
+    }
+
     async fn run(mut self) {
         let shared = Arc::clone(&self.shared);
         while Instant::now() < shared.end {
@@ -260,12 +267,8 @@ impl Worker {
     async fn operate(&mut self, shared: &Shared, operation: Operation, key: u64) -> bool {
         let begun = Instant::now();
         self.waiting = Some((operation, begun));
-        let give_up = shared.end + GRACE;
         for nth in 0u32.. {
-            let Ok(attempt) = timeout_at(give_up, self.attempt(operation, key)).await else {
-                return false;
-            };
-            let failure = match attempt {
+            let failure = match self.attempt(operation, key).await {
                 Ok(rows) => {
                     self.waiting = None;
                     let now = Instant::now();
@@ -314,45 +317,36 @@ impl Worker {
         };
         match operation {
             Operation::Insert => {
-                let sql = format!("INSERT INTO {} (value) VALUES (?)", target.inserts);
-                session
-                    .execute_prepared(&sql, vec![self.values.text()])
-                    .await?;
+                let params = vec![self.values.text()];
+                session.execute_prepared(&target.insert, params).await?;
                 Ok(1)
             }
             Operation::Transaction => {
-                let sql = format!("INSERT INTO {} (value) VALUES (?)", target.inserts);
                 let mut transaction = session.transaction().await?;
                 for _ in 0..TRANSACTION_ROWS {
-                    transaction
-                        .execute_prepared(&sql, vec![self.values.text()])
-                        .await?;
+                    let params = vec![self.values.text()];
+                    transaction.execute_prepared(&target.insert, params).await?;
                 }
                 transaction.commit().await?;
                 Ok(TRANSACTION_ROWS)
             }
             Operation::Update => {
-                let sql = format!("UPDATE {} SET value = ? WHERE id = ?", target.rows);
                 let params = vec![self.values.text(), integer(key)];
-                let changed = session.execute_prepared(&sql, params).await?.rows_affected;
-                expect("an update", changed, 1)
+                let changed = session.execute_prepared(&target.update, params).await?;
+                expect("an update", changed.rows_affected, 1)
             }
             Operation::Read | Operation::Query => {
-                let sql = format!("SELECT value FROM {} WHERE id = ?", target.rows);
-                let params = vec![integer(key)];
+                let (sql, params) = (&target.read, vec![integer(key)]);
                 let rows = match operation {
-                    Operation::Query => session.query_stream(&sql, params).await?,
-                    _ => session.query_prepared(&sql, params).await?,
+                    Operation::Query => session.query_stream(sql, params).await?,
+                    _ => session.query_prepared(sql, params).await?,
                 };
                 expect("a read", count(rows).await?, 1)
             }
             Operation::Scan => {
-                let sql = format!(
-                    "SELECT id, value FROM {} WHERE id >= ? ORDER BY id LIMIT {SCAN_ROWS}",
-                    target.rows
-                );
                 let left = target.filled_rows.saturating_sub(key).saturating_add(1);
-                let rows = session.query_prepared(&sql, vec![integer(key)]).await?;
+                let params = vec![integer(key)];
+                let rows = session.query_prepared(&target.scan, params).await?;
                 expect("a scan", count(rows).await?, left.min(SCAN_ROWS))
             }
             Operation::Load => {
