@@ -28,7 +28,7 @@ use tokio::time::timeout;
 
 use crate::config::Config;
 use crate::error::CallError;
-use crate::patience::{Lost, Patience};
+use crate::patience::{OutOfPatience, Patience};
 use crate::socket::Socket;
 use crate::{Error, Result};
 
@@ -183,7 +183,7 @@ impl Connection {
         if self.sending.capacity() > MOST_KEPT_BYTES {
             self.sending = BytesMut::new();
         }
-        match written.unwrap_or_else(|Lost| Err(io::ErrorKind::TimedOut.into())) {
+        match written.unwrap_or_else(|OutOfPatience| Err(io::ErrorKind::TimedOut.into())) {
             Ok(()) => {
                 let interruptible = matches!(
                     request,
@@ -239,7 +239,7 @@ impl Connection {
             }
             let reading = socket.read(&mut self.received);
             let read = self.patience.wait(self.answer_timeout, reading).await;
-            match read.unwrap_or_else(|Lost| Err(io::ErrorKind::TimedOut.into())) {
+            match read.unwrap_or_else(|OutOfPatience| Err(io::ErrorKind::TimedOut.into())) {
                 Ok(0) => return Err(self.lost(io::ErrorKind::UnexpectedEof.into())),
                 Ok(_) => {}
                 Err(source) => return Err(self.lost(source)),

@@ -19,18 +19,18 @@ pub(crate) struct Patience {
 
 /// What was waited for did not come in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Lost;
+pub(crate) struct OutOfPatience;
 
 impl Patience {
     /// Waits for `future`, for `limit` at most.
     ///
     /// # Errors
-    /// [`Lost`] when that is over.
+    /// [`OutOfPatience`] when that is over.
     pub(crate) async fn wait<T>(
         &mut self,
         limit: Duration,
         future: impl Future<Output = T>,
-    ) -> Result<T, Lost> {
+    ) -> Result<T, OutOfPatience> {
         let mut future = pin!(future);
         let mut ends = None;
         poll_fn(|context| {
@@ -46,7 +46,7 @@ impl Patience {
             }
             while timer.as_mut().poll(context).is_ready() {
                 if ends <= Instant::now() {
-                    return Poll::Ready(Err(Lost));
+                    return Poll::Ready(Err(OutOfPatience));
                 }
                 timer.as_mut().reset(ends);
             }
@@ -86,6 +86,9 @@ mod tests {
             assert!(late < Duration::from_millis(3), "{late:?} for {limit}");
         }
         assert_eq!(patience.wait(SECOND, async { 7 }).await, Ok(7));
-        assert_eq!(patience.wait(SECOND, pending::<()>()).await, Err(Lost));
+        assert_eq!(
+            patience.wait(SECOND, pending::<()>()).await,
+            Err(OutOfPatience)
+        );
     }
 }
