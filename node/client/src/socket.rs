@@ -17,6 +17,7 @@ use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
+use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
@@ -140,7 +141,8 @@ impl Socket {
     pub fn is_quiet(&self) -> bool {
         let mut byte = [0; 1];
         let read = match &mut *self.place() {
-            Place::Runtime(stream) => stream.try_read(&mut byte),
+            // The runtime may not have noticed yet.
+            Place::Runtime(stream) => (&*SockRef::from(&**stream)).read(&mut byte),
             Place::Apart(stream) => stream.read(&mut byte),
             Place::Lost => Ok(0),
         };
@@ -321,6 +323,8 @@ mod tests {
                 assert!(one.read(&mut received).await.unwrap() > 0);
             }
             drop(other);
+            // Whoever asks is told before the runtime has noticed.
+            assert!(!one.is_quiet());
             assert_eq!(one.read(&mut received).await.unwrap(), 0);
             assert!(received == b"last"[..]);
         }
