@@ -141,7 +141,7 @@ impl Checkpointer {
         match work(&self.store, &self.following, &mut self.snapshots, &job) {
             Ok(outcome) => {
                 if std::mem::take(&mut self.is_full) {
-                    tracing::info!("there is room on the disk for the database files again");
+                    log::info!("there is room on the disk for the database files again");
                 }
                 if let Some(outcome) = outcome {
                     replica.send(Event::Checkpointed(outcome));
@@ -150,12 +150,15 @@ impl Checkpointer {
             }
             Err(error) if error.is_full() => {
                 if !std::mem::replace(&mut self.is_full, true) {
-                    tracing::error!(%error, "waiting for room on the disk for the database files");
+                    log::error!(error:%; "waiting for room on the disk for the database files");
                 }
                 Attempt::Again(Box::new(job))
             }
             Err(error) => {
-                tracing::error!(%error, "the database files cannot be written; this node takes no further part");
+                log::error!(
+                    error:%;
+                    "the database files cannot be written; this node takes no further part"
+                );
                 replica.send(Event::Checkpointed(Outcome::Failed(error.to_string())));
                 Attempt::Failed
             }
@@ -216,7 +219,7 @@ fn work(
             match store.examine(done) {
                 // It will be put back, and the databases looked at once more.
                 Err(error) if error.is_rot() => {
-                    tracing::error!(%error, "the databases of the snapshot are not sound yet");
+                    log::error!(error:%; "the databases of the snapshot are not sound yet");
                 }
                 examined => examined?,
             }
@@ -252,7 +255,7 @@ fn work(
             Ok(None) => Outcome::Unavailable { token: read.token },
             // A page has rotted, or an entry: it will be put back, and the snapshot begun anew.
             Err(error) if error.is_rot() || matches!(error, Error::NoAnchor { .. }) => {
-                tracing::error!(%error, "a snapshot cannot be sent now");
+                log::error!(error:%; "a snapshot cannot be sent now");
                 Outcome::Unavailable { token: read.token }
             }
             Err(error) => return Err(error),
@@ -319,7 +322,11 @@ pub(crate) fn checkpoint(
             done = done.min(needed.saturating_sub(1));
             let kept_bytes = store.log.bytes_from(needed);
             if kept_bytes > store.reader_log_bytes {
-                tracing::warn!(database = %database.name, kept_bytes, "readers keep too much of the log; their snapshots are given up");
+                log::warn!(
+                    database:% = database.name,
+                    kept_bytes;
+                    "readers keep too much of the log; their snapshots are given up"
+                );
                 database.give_up_snapshots();
             }
         }
@@ -362,10 +369,10 @@ fn start_over(store: &Store, database: &LeaderDatabase) -> Result<(), Error> {
     // All that was committed meanwhile goes into the file as well.
     store.mark.begin(database.committed_through().index)?;
     match database.start_over(&turn) {
-        Ok(true) => tracing::debug!(database = %database.name, "the log view was started over"),
-        Ok(false) => tracing::debug!(database = %database.name, "a reader keeps the log view"),
+        Ok(true) => log::debug!(database:% = database.name; "the log view was started over"),
+        Ok(false) => log::debug!(database:% = database.name; "a reader keeps the log view"),
         Err(error) => {
-            tracing::warn!(database = %database.name, %error, "the log view was not started over")
+            log::warn!(database:% = database.name, error:%; "the log view was not started over")
         }
     }
     Ok(())

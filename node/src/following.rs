@@ -267,10 +267,7 @@ impl Following {
             state.databases.extract_if(.., idle).collect()
         };
         for (name, database) in idle {
-            tracing::debug!(
-                database = name,
-                "nobody reads here any more; the database is closed"
-            );
+            log::debug!(database = name; "nobody reads here any more; the database is closed");
             database.live.close();
         }
     }
@@ -349,7 +346,7 @@ fn open(
     let unable = |error: ferrolite_sql::Error| Unopened::Failed(error.into());
     let sql = store.open_engine(name).map_err(unable)?;
     let feed = Feed::new(store, &sql, name, done, to).map_err(Unopened::Failed)?;
-    tracing::debug!(database = name, index = to, "opened for stale reads");
+    log::debug!(database = name, index = to; "opened for stale reads");
     let database = FollowedDatabase {
         live: Arc::new(LeaderDatabase::new(name.to_owned(), sql)),
         feed: Mutex::new(feed),

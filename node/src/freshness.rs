@@ -200,7 +200,7 @@ impl Freshness {
         let mut state = self.state();
         let asked = state.asked.iter().position(|(asked, _)| *asked == number);
         let Some((_, at)) = asked.and_then(|place| state.asked.remove(place)) else {
-            tracing::debug!(number, "an answer to what nobody has asked, or not lately");
+            log::debug!(number; "an answer to what nobody has asked, or not lately");
             return;
         };
         state.note(at, commit);

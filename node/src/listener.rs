@@ -52,13 +52,13 @@ pub(crate) async fn listen(listener: TcpListener, door: Door) {
                 let door = door.clone();
                 tokio::spawn(async move {
                     if let Err(error) = door.welcome(stream).await {
-                        tracing::debug!(%error, "a connection ended early");
+                        log::debug!(error:%; "a connection ended early");
                     }
                     drop(place);
                 });
             }
             Err(error) => {
-                tracing::warn!(%error, "accepting a connection failed");
+                log::warn!(error:%; "accepting a connection failed");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }

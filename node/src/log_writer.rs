@@ -69,13 +69,13 @@ pub(crate) fn run(store: &Store, work: &Receiver<Work>, replica: &Driver) {
             match write(store, &mut batch, replica) {
                 Ok(Progress::Done) => {
                     if std::mem::take(&mut is_full) {
-                        tracing::info!("there is room on the disk again");
+                        log::info!("there is room on the disk again");
                     }
                     replica.drive();
                 }
                 Ok(Progress::Full) => {
                     if !std::mem::replace(&mut is_full, true) {
-                        tracing::error!("the disk is full: waiting for room for the log");
+                        log::error!("the disk is full: waiting for room for the log");
                     }
                     replica.drive();
                     std::thread::sleep(FULL_PAUSE);
@@ -88,7 +88,7 @@ pub(crate) fn run(store: &Store, work: &Receiver<Work>, replica: &Driver) {
 
 /// Nothing is written any more.
 pub(crate) fn fail(error: &Error, replica: &Driver) {
-    tracing::error!(%error, "the log cannot be written any more; this node takes no further part");
+    log::error!(error:%; "the log cannot be written any more; this node takes no further part");
     replica.send(Event::Stored(Stored::Failed(error.to_string())));
 }
 

@@ -398,9 +398,9 @@ impl Node {
         });
         if status.leads && others {
             match tokio::time::timeout(HANDOVER_TIMEOUT, self.hand_over()).await {
-                Ok(Ok(())) => tracing::info!("leadership was handed over"),
-                Ok(Err(error)) => tracing::warn!(%error, "leadership could not be handed over"),
-                Err(_) => tracing::warn!("no other node took over leadership in time"),
+                Ok(Ok(())) => log::info!("leadership was handed over"),
+                Ok(Err(error)) => log::warn!(error:%; "leadership could not be handed over"),
+                Err(_) => log::warn!("no other node took over leadership in time"),
             }
         }
         let failure = status.halted;
@@ -438,7 +438,7 @@ impl Node {
         let threads = std::mem::take(&mut self.threads);
         let joined = tokio::task::spawn_blocking(move || join_all(threads)).await;
         if joined.is_err() {
-            tracing::error!("waiting for the node's threads failed");
+            log::error!("waiting for the node's threads failed");
         }
     }
 }
@@ -446,7 +446,7 @@ impl Node {
 fn join_all(threads: Vec<JoinHandle<()>>) {
     for thread in threads {
         if thread.join().is_err() {
-            tracing::error!("one of the node's threads panicked");
+            log::error!("one of the node's threads panicked");
         }
     }
 }

@@ -55,7 +55,7 @@ impl Outgoing {
             return false;
         }
         if let Err(error) = put_prefix(&mut queue.tail, &head, &data) {
-            tracing::error!(bytes = len, %error, "a message for a peer is dropped");
+            log::error!(bytes = len, error:%; "a message for a peer is dropped");
             return false;
         }
         queue.waiting_bytes += FRAME_HEADER_BYTES + len;
@@ -131,7 +131,7 @@ impl Queue {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
-                    tracing::debug!(%error, "writing to a peer failed");
+                    log::debug!(error:%; "writing to a peer failed");
                     break;
                 }
             }

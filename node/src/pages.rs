@@ -34,7 +34,12 @@ impl PageSource for LogPages {
             return Ok(());
         }
         frames::page_at(&self.log, page_no, place, page).map_err(|error| {
-            tracing::error!(index = place.index, offset = place.offset, %error, "a page in the log is damaged");
+            log::error!(
+                index = place.index,
+                offset = place.offset,
+                error:%;
+                "a page in the log is damaged"
+            );
             io::Error::new(io::ErrorKind::InvalidData, error)
         })
     }

@@ -126,10 +126,7 @@ impl Peers {
 
     fn post(&mut self, to: NodeId, head: Bytes, data: Bytes) {
         let Some(address) = self.address(to) else {
-            tracing::debug!(
-                to,
-                "no address is known for this node; a message to it is dropped"
-            );
+            log::debug!(to; "no address is known for this node; a message to it is dropped");
             return;
         };
         let known = self
@@ -157,7 +154,7 @@ impl Peers {
         if let Some(link) = self.links.get_mut(&to) {
             link.dirty = true;
             if !link.outgoing.push(head, data) {
-                tracing::trace!(to, "the queue to this node is full; a message is dropped");
+                log::trace!(to; "the queue to this node is full; a message is dropped");
             }
         }
     }
@@ -218,16 +215,21 @@ impl Line {
         loop {
             match self.connect().await {
                 Ok(stream) => {
-                    tracing::info!(peer = self.to, address = %self.address, "connected to a peer");
+                    log::info!(peer = self.to, address:% = self.address; "connected to a peer");
                     pause = FIRST_PAUSE;
                     said.clear();
                     let error = self.attend(stream).await;
-                    tracing::info!(peer = self.to, %error, "the connection to a peer broke");
+                    log::info!(peer = self.to, error:%; "the connection to a peer broke");
                 }
                 Err(error) => {
                     // Once for each reason, not once for each attempt.
                     if said != error {
-                        tracing::warn!(peer = self.to, address = %self.address, %error, "cannot connect to a peer");
+                        log::warn!(
+                            peer = self.to,
+                            address:% = self.address,
+                            error:%;
+                            "cannot connect to a peer"
+                        );
                         said = error;
                     }
                 }
@@ -405,7 +407,7 @@ pub(crate) async fn accept(
     let framed = match &checked {
         Ok(_) => put_frame(&mut answer, &[1]),
         Err(reason) => {
-            tracing::warn!(peer = from, %address, %reason, "refused a peer");
+            log::warn!(peer = from, address:%, reason:%; "refused a peer");
             put_frame(&mut answer, &[&[0], reason.as_bytes()].concat())
         }
     };
@@ -446,14 +448,14 @@ pub(crate) async fn accept(
         let event = match frame {
             Ok(bytes) => event(from, bytes),
             Err(error) => {
-                tracing::debug!(peer = from, %error, "a peer's connection ended");
+                log::debug!(peer = from, error:%; "a peer's connection ended");
                 return;
             }
         };
         match event {
             Ok(event) => handle.driver.post(event),
             Err(reason) => {
-                tracing::warn!(peer = from, reason, "a peer is not listened to any more");
+                log::warn!(peer = from, reason; "a peer is not listened to any more");
                 return;
             }
         }

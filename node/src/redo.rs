@@ -28,20 +28,22 @@ impl Store {
     pub(crate) fn redo_interrupted_checkpoint(&self) -> Result<(), Error> {
         let (done, target) = (self.mark.done(), self.mark.target());
         if done < target && target <= self.log.last_index() {
-            tracing::info!(
-                from = done,
-                to = target,
-                "finishing an interrupted checkpoint"
-            );
+            log::info!(from = done, to = target; "finishing an interrupted checkpoint");
             match self.redo(target) {
                 Ok(_) => self.mark.settle(),
                 // The entries will be fetched again, and the files are not used before they hold everything.
                 Err(Error::Storage(error)) if error.is_damaged() => {
-                    tracing::error!(%error, "the checkpoint cannot be finished before the log is whole again");
+                    log::error!(
+                        error:%;
+                        "the checkpoint cannot be finished before the log is whole again"
+                    );
                 }
                 // Likewise, once there is room.
                 Err(error) if error.is_full() => {
-                    tracing::error!(%error, "the checkpoint cannot be finished before there is room on the disk");
+                    log::error!(
+                        error:%;
+                        "the checkpoint cannot be finished before there is room on the disk"
+                    );
                 }
                 Err(error) => return Err(error),
             }

@@ -64,7 +64,7 @@ impl Room {
             match self.disk.space() {
                 Ok(space) => self.note(&mut state, space),
                 // The writes themselves will tell what is the matter.
-                Err(error) => tracing::warn!(%error, "cannot tell how much room the disk has"),
+                Err(error) => log::warn!(error:%; "cannot tell how much room the disk has"),
             }
         }
         let free_bytes = state.free_bytes;
@@ -85,17 +85,14 @@ impl Room {
         let was_short = std::mem::replace(&mut state.is_short, space.free < needed);
         state.free_bytes = space.free;
         if state.is_short && !was_short {
-            tracing::error!(
+            log::error!(
                 free_bytes = space.free,
                 reserve_bytes = reserve,
-                directory = %self.disk.path().display(),
+                directory:% = self.disk.path().display();
                 "the disk is nearly full: writes are refused until there is room"
             );
         } else if was_short && !state.is_short {
-            tracing::info!(
-                free_bytes = space.free,
-                "there is room on the disk again: writes go on"
-            );
+            log::info!(free_bytes = space.free; "there is room on the disk again: writes go on");
         }
     }
 }

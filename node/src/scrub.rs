@@ -185,7 +185,7 @@ impl Scrub {
             match self.scrubber.next(&files, PAGES_AT_ONCE) {
                 Ok(found) if found.ends_round => self.next_round = now + ROUND_PAUSE,
                 Ok(_) => {}
-                Err(error) => tracing::error!(%error, "a page cannot be looked at"),
+                Err(error) => log::error!(error:%; "a page cannot be looked at"),
             }
         }
         let mut wanted = Vec::new();
@@ -199,10 +199,10 @@ impl Scrub {
                 if self.asked.contains_key(&name) {
                     continue;
                 }
-                tracing::error!(
+                log::error!(
                     database,
                     page = rot.page_no,
-                    entry = rot.index,
+                    entry = rot.index;
                     "a page has rotted on the disk; it is fetched again"
                 );
                 self.asked.insert(name.clone(), now);
@@ -210,7 +210,7 @@ impl Scrub {
                     Ok(true) => {}
                     Ok(false) => wanted.push(name),
                     Err(error) => {
-                        tracing::error!(%error, "a rotten page was not put back from the log");
+                        log::error!(error:%; "a rotten page was not put back from the log");
                         wanted.push(name);
                     }
                 }
@@ -308,9 +308,9 @@ fn repair_from_log(
         }
     })?;
     if repaired {
-        tracing::warn!(
+        log::warn!(
             database = name.database,
-            page = name.page_no,
+            page = name.page_no;
             "a rotten page was put back from the log"
         );
     }
@@ -321,7 +321,12 @@ fn repair_from_log(
 /// its file. The peer takes the one that it has lost.
 pub(crate) fn read(store: &Store, name: &PageName, applied: Index) -> Vec<GivenPage> {
     let mut given = Vec::new();
-    let unable = |error: &dyn std::fmt::Display| tracing::debug!(%error, "a page for a peer cannot be given");
+    let unable = |error: &dyn std::fmt::Display| {
+        log::debug!(
+            error:%;
+            "a page for a peer cannot be given"
+        )
+    };
     let newest = images_in_log(store, name, applied, |index, bytes| {
         given.push(GivenPage {
             name: name.clone(),
@@ -363,14 +368,14 @@ pub(crate) fn repair(store: &Store, from: NodeId, given: &GivenPage) -> Result<(
         return Ok(());
     };
     match file.repair(name.page_no, &given.bytes, given.index) {
-        Ok(_) => tracing::warn!(
+        Ok(_) => log::warn!(
             database = name.database,
             page = name.page_no,
-            peer = from,
+            peer = from;
             "a rotten page was put back from a peer"
         ),
         Err(error) if error.is_refused() => {
-            tracing::debug!(%error, peer = from, "a peer's page is not the one that was lost");
+            log::debug!(error:%, peer = from; "a peer's page is not the one that was lost");
         }
         Err(error) => return Err(error.into()),
     }

@@ -189,14 +189,7 @@ impl Snapshots {
         }
         let source = SnapshotSource::since(files, self.store.page_size, base)?;
         self.next_id += 1;
-        tracing::info!(
-            peer,
-            index,
-            done,
-            base,
-            bytes = source.len(),
-            "sending a snapshot"
-        );
+        log::info!(peer, index, done, base, bytes = source.len(); "sending a snapshot");
         self.sending.insert(self.next_id, Sending { index, source });
         Ok(self.next_id)
     }
@@ -214,7 +207,7 @@ impl Snapshots {
             return self.write_last(write);
         }
         if write.offset == 0 {
-            tracing::info!(index = write.meta.position.index, "receiving a snapshot");
+            log::info!(index = write.meta.position.index; "receiving a snapshot");
             let own = self.store.mark.done();
             let sink = SnapshotSink::begin_in(&self.store.incoming, id, own)?;
             self.receiving = Some((id, sink));
@@ -229,12 +222,12 @@ impl Snapshots {
         match sink.write(write.offset, &write.data) {
             Ok(()) => Ok(ChunkWritten::Kept { token }),
             Err(error) if error.is_corrupt() => {
-                tracing::warn!(%error, "a chunk of a snapshot makes no sense; it starts over");
+                log::warn!(error:%; "a chunk of a snapshot makes no sense; it starts over");
                 self.receiving = None;
                 Ok(ChunkWritten::Refused { token })
             }
             Err(error) if error.is_full() => {
-                tracing::error!(%error, "there is no room for a snapshot; it starts over");
+                log::error!(error:%; "there is no room for a snapshot; it starts over");
                 self.receiving = None;
                 if self.store.workers.may_wait() {
                     std::thread::sleep(FULL_PAUSE);
@@ -278,7 +271,7 @@ impl Snapshots {
         match sink.finish(&note.encode()?) {
             Ok(()) => Install::pending(&self.store),
             Err(error) if error.is_corrupt() => {
-                tracing::warn!(%error, "a snapshot is not complete; it starts over");
+                log::warn!(error:%; "a snapshot is not complete; it starts over");
                 Ok(None)
             }
             Err(error) => Err(error.into()),
@@ -406,7 +399,7 @@ impl Install {
         let position = self.note.meta.position;
         store.log.reset(position.index, position.term)?;
         self.pending.clear()?;
-        tracing::info!(index = position.index, "a snapshot was installed");
+        log::info!(index = position.index; "a snapshot was installed");
         Ok(())
     }
 }

@@ -149,16 +149,13 @@ impl Store {
             log_options(options, random.next()?),
         )?;
         if recovery.torn_bytes > 0 {
-            tracing::info!(
-                bytes = recovery.torn_bytes,
+            log::info!(
+                bytes = recovery.torn_bytes;
                 "cut off a write to the log that had not finished"
             );
         }
         for damage in &recovery.damaged {
-            tracing::error!(
-                ?damage,
-                "the log is damaged; it will be fetched again from other nodes"
-            );
+            log::error!(damage:?; "the log is damaged; it will be fetched again from other nodes");
         }
         let process_id = random.next()?;
         let mark = Arc::new(CheckpointMark::open(&*root)?);
@@ -194,7 +191,7 @@ impl Store {
             workers,
         };
         if let Some(install) = Install::pending(&store)? {
-            tracing::info!("finishing the installation of a snapshot");
+            log::info!("finishing the installation of a snapshot");
             install.put_in_place(&store)?;
             install.finish(&store)?;
         }
@@ -510,13 +507,13 @@ impl Store {
             .unexamined
             .lock()
             .unwrap_or_else(PoisonError::into_inner) = None;
-        tracing::info!("the databases of the snapshot are sound");
+        log::info!("the databases of the snapshot are sound");
         Ok(())
     }
 
     /// Notes what a peer said of its database files.
     pub(crate) fn note_peer(&self, peer: u64, done: u64) {
-        tracing::debug!(peer, done, "a peer said how far its files are");
+        log::debug!(peer, done; "a peer said how far its files are");
         self.peers_done
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

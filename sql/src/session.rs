@@ -206,7 +206,10 @@ impl Session {
             && let Err(error) = self.connection.execute("ROLLBACK")
             && !self.database.is_closed()
         {
-            tracing::warn!(%error, "rolling back a session's transaction failed; its connection is dropped");
+            log::warn!(
+                error:%;
+                "rolling back a session's transaction failed; its connection is dropped"
+            );
         }
         // Whatever the engine staged for a transaction that did not commit is overwritten by the next.
         self.turn = None;

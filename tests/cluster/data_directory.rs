@@ -288,7 +288,7 @@ async fn of_another_cluster() {
 async fn with_options_that_make_no_sense() {
     let root = tempfile::tempdir().unwrap();
     let directory = root.path().join("data");
-    let wrong: [&[&str]; 4] = [
+    let wrong: [&[&str]; 5] = [
         &["--id", "0", "--address", "127.0.0.1:0"],
         &["--id", "1", "--address", "nowhere"],
         &[
@@ -307,6 +307,14 @@ async fn with_options_that_make_no_sense() {
             "127.0.0.1:0",
             "--log-level",
             "a,b=c=d",
+        ],
+        &[
+            "--id",
+            "1",
+            "--address",
+            "127.0.0.1:0",
+            "--log-level",
+            "loud",
         ],
     ];
     for options in wrong {

@@ -229,7 +229,11 @@ pub(crate) fn run(store: &Store, following: &Following) {
         if let Err(error) = feed(store, following, &databases, to) {
             let are_open = |database: &&Arc<FollowedDatabase>| !database.live.sql.is_closed();
             for database in databases.iter().filter(are_open) {
-                tracing::error!(database = database.live.name, %error, "the log cannot be read for stale reads; the database is closed");
+                log::error!(
+                    database = database.live.name,
+                    error:%;
+                    "the log cannot be read for stale reads; the database is closed"
+                );
                 following.close(database);
             }
         }
@@ -310,13 +314,17 @@ fn tell(database: &FollowedDatabase, reason: &Unfed) {
     match reason {
         _ if database.live.sql.is_closed() => {}
         Unfed::Replaced => {
-            tracing::info!(
-                database = name,
+            log::info!(
+                database = name;
                 "a database that is open for stale reads is replaced; it is opened anew"
             );
         }
         reason => {
-            tracing::warn!(database = name, %reason, "a database cannot be followed; it is opened anew");
+            log::warn!(
+                database = name,
+                reason:%;
+                "a database cannot be followed; it is opened anew"
+            );
         }
     }
 }

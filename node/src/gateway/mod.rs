@@ -94,7 +94,7 @@ pub(crate) async fn serve(
             never = inbox.watch() => match never {},
         };
         if let Err(reason) = answered {
-            tracing::debug!(%reason, "a client connection ends");
+            log::debug!(reason:%; "a client connection ends");
             break;
         }
     }
@@ -162,8 +162,8 @@ impl Connection {
         match tokio::time::timeout(limit, inbox.next_soon()).await {
             Ok(message) => message,
             Err(_) => {
-                tracing::warn!(
-                    limit_ms = limit.as_millis(),
+                log::warn!(
+                    limit_ms = limit.as_millis();
                     "a client left a transaction open for too long; it is rolled back and the connection closed"
                 );
                 None

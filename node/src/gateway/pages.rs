@@ -94,7 +94,11 @@ impl Aside {
 impl Drop for Aside {
     fn drop(&mut self) {
         if let Err(error) = std::fs::remove_file(&self.path) {
-            tracing::warn!(%error, path = %self.path.display(), "cannot remove what is left of an import");
+            log::warn!(
+                error:%,
+                path:% = self.path.display();
+                "cannot remove what is left of an import"
+            );
         }
     }
 }

@@ -139,16 +139,16 @@ async fn serve(args: ServeArgs) -> Result<(), Error> {
     if let Some(temporary) = &temporary
         && let Err(error) = temporary.remove_leftovers()
     {
-        tracing::warn!(%error, "temporary files of an earlier run stay");
+        log::warn!(error:%; "temporary files of an earlier run stay");
     }
     say_ready(&node).map_err(|source| Error::Io {
         what: "writing to standard output".to_owned(),
         source,
     })?;
     tokio::select! {
-        _ = terminate.recv() => tracing::info!("SIGTERM: stopping"),
-        _ = interrupt.recv() => tracing::info!("interrupted: stopping"),
-        reason = node.failed() => tracing::error!(%reason, "stopping after a failure"),
+        _ = terminate.recv() => log::info!("SIGTERM: stopping"),
+        _ = interrupt.recv() => log::info!("interrupted: stopping"),
+        reason = node.failed() => log::error!(reason:%; "stopping after a failure"),
     }
     // A second signal does not wait for an orderly end: the next start recovers.
     tokio::select! {

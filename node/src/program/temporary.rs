@@ -37,7 +37,7 @@ impl Temporary {
             io::Error::other(format!("{other} is used for temporary files already"))
         })?;
         let (system, all_of_them) = (system.display(), all.display());
-        tracing::info!("there is no {system}: temporary files go to {all_of_them}");
+        log::info!("there is no {system}: temporary files go to {all_of_them}");
         Ok(Some(Temporary { all, own }))
     }
 

@@ -79,10 +79,7 @@ impl Replica {
                 leader,
             } => self.state_changed(state, term, leader),
             Action::Serving { term } => {
-                tracing::info!(
-                    term,
-                    "elected; writing what is committed into the database files"
-                );
+                log::info!(term; "elected; writing what is committed into the database files");
                 self.phase = Phase::Settling;
                 self.following.close_all();
             }
@@ -134,34 +131,31 @@ impl Replica {
                 self.transfer_ended(target, outcome == TransferOutcome::Done);
             }
             Action::PeerRefused { peer, reason } => {
-                tracing::warn!(peer, ?reason, "messages of a node are refused");
+                log::warn!(peer, reason:?; "messages of a node are refused");
             }
             other => {
                 // The core and the replica are built together; this cannot be an old replica.
-                tracing::error!(
-                    ?other,
-                    "the consensus wants something that the replica cannot do"
-                );
+                log::error!(other:?; "the consensus wants something that the replica cannot do");
             }
         }
     }
 
     pub(super) fn send_work(&mut self, work: Work) {
         if !self.writes.send(work) {
-            tracing::debug!("the log writer has stopped");
+            log::debug!("the log writer has stopped");
         }
     }
 
     pub(super) fn send_job(&mut self, job: Job) {
         if !self.jobs.send(job) {
-            tracing::debug!("the checkpointer has stopped");
+            log::debug!("the checkpointer has stopped");
         }
     }
 
     fn save(&mut self, seq: u64, state: HardState) {
         if *self.cluster.borrow() != state.cluster {
-            tracing::info!(
-                cluster = format_args!("{:032x}", state.cluster),
+            log::info!(
+                cluster:% = format_args!("{:032x}", state.cluster);
                 "this node belongs to a cluster now"
             );
             self.cluster.send_replace(state.cluster);
@@ -280,7 +274,7 @@ impl Replica {
             .cloned()
             .collect();
         if let Err(error) = membership::save(self.store.directory(), &known) {
-            tracing::error!(%error, "the log is not shortened");
+            log::error!(error:%; "the log is not shortened");
             return;
         }
         self.send_work(Work::Purge {
@@ -325,7 +319,7 @@ impl Replica {
             Ok(records) => records.into_iter().map_while(crate::store::entry).collect(),
             Err(error) if error.is_compacted() => Vec::new(),
             Err(error) => {
-                tracing::error!(%error, "entries for a peer cannot be read");
+                log::error!(error:%; "entries for a peer cannot be read");
                 if error.is_damaged() {
                     self.hand_over(now);
                 }
@@ -352,10 +346,10 @@ impl Replica {
         self.term = term;
         self.leader = leader;
         if state == State::Leader {
-            tracing::info!(term, "this node leads");
+            log::info!(term; "this node leads");
         } else {
             if let Some(leader) = leader {
-                tracing::info!(term, leader, "this node follows");
+                log::info!(term, leader; "this node follows");
             }
             if led || !self.pending.is_empty() {
                 self.lose_leadership();
@@ -428,7 +422,7 @@ impl Replica {
     }
 
     pub(super) fn start_serving(&mut self, now: u64) {
-        tracing::info!(term = self.term, "serving");
+        log::info!(term = self.term; "serving");
         self.phase = Phase::Serving;
         self.registry.serve();
         let (incarnation, address) = (self.store.incarnation(), self.address.clone());
@@ -443,7 +437,7 @@ impl Replica {
 
     pub(super) fn halt(&mut self, now: u64, reason: String) {
         if self.halted.is_none() {
-            tracing::error!(%reason, "this node takes no further part until it is started again");
+            log::error!(reason:%; "this node takes no further part until it is started again");
             self.halted = Some(reason);
             self.lose_leadership();
             self.following.close_all();
@@ -454,7 +448,7 @@ impl Replica {
     /// The replica has panicked: nobody can tell what state it is in. Tells everybody who waits for it.
     pub(super) fn fail(&mut self) {
         let reason = "the replica has failed; see the node's log".to_owned();
-        tracing::error!(%reason, "this node takes no further part until it is started again");
+        log::error!(reason:%; "this node takes no further part until it is started again");
         self.halted = Some(reason);
         self.lease.set_until(0);
         self.lose_leadership();

@@ -62,7 +62,7 @@ impl Replica {
         };
         let moved = member.address != address && member.accepts(incarnation);
         if moved && self.raft.is_leader() {
-            tracing::info!(node = id, %address, "a node has moved");
+            log::info!(node = id, address:%; "a node has moved");
             let (answer, _) = tokio::sync::oneshot::channel();
             self.queue_change(now, Change::SetAddress { id, address }, answer);
         }

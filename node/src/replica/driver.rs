@@ -224,7 +224,7 @@ impl Driver {
         if let State::Running(mut running) = std::mem::replace(&mut *state, State::Stopped) {
             let told = std::panic::catch_unwind(AssertUnwindSafe(|| running.replica.fail()));
             if told.is_err() {
-                tracing::error!("the replica has failed, and has not told those who wait");
+                log::error!("the replica has failed, and has not told those who wait");
             }
         }
         state

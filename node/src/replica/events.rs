@@ -53,7 +53,10 @@ impl Replica {
             Event::Stored(stored) => self.stored(now, stored),
             Event::Checkpointed(outcome) => self.checkpointed(now, outcome),
             Event::EngineFailed(reason) => {
-                tracing::error!(%reason, "the SQL engine failed; all databases are closed and opened anew");
+                log::error!(
+                    reason:%;
+                    "the SQL engine failed; all databases are closed and opened anew"
+                );
                 self.stop_serving();
                 self.reopen_followed();
             }

@@ -53,7 +53,11 @@ impl Replica {
             }
             Err(refusal) => {
                 // The engine has committed what the log does not take: everything it has is to be forgotten.
-                tracing::warn!(%refusal, database = %database.name, "a transaction cannot be proposed; the databases are closed");
+                log::warn!(
+                    refusal:%,
+                    database:% = database.name;
+                    "a transaction cannot be proposed; the databases are closed"
+                );
                 if let Then::Commit { number, .. } = then {
                     database.commits.refuse_from(number);
                 }

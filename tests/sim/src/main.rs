@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use ferrolite_sim::plan::Fault;
-use ferrolite_sim::{Counts, Extent, Load, Plan, Report, minimise, note_panics, run};
+use ferrolite_sim::{Counts, Extent, Load, Plan, Report, minimise, note_panics, print_log, run};
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// Runs whole clusters in one thread, each from a seed, and judges what they have done.
@@ -56,7 +56,7 @@ struct Arguments {
     whole: bool,
     /// Print what the nodes log, of this level or above.
     #[arg(long, value_name = "LEVEL")]
-    log: Option<tracing::Level>,
+    log: Option<log::LevelFilter>,
 }
 
 fn range(text: &str) -> Result<Range<u64>, String> {
@@ -146,12 +146,9 @@ impl Sum {
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     note_panics();
-    if let Some(level) = arguments.log {
-        tracing_subscriber::fmt()
-            .with_max_level(level)
-            .without_time()
-            .with_ansi(false)
-            .init();
+    if let Some(Err(error)) = arguments.log.map(print_log) {
+        eprintln!("--log: {error}");
+        return ExitCode::FAILURE;
     }
     let begun = Instant::now();
     let seeds = match &arguments.seeds {

@@ -14,6 +14,7 @@ use ferrolite_node::simulation::{Network, SimNode};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender};
 
 use crate::plan::{Fault, Plan};
+use crate::says::Speaker;
 use crate::world::World;
 
 /// A frame on its way.
@@ -189,7 +190,7 @@ async fn deliver(world: &World, frame: Frame) {
     if !introduce(world, (from, life), to, sender.as_deref(), &receiver) {
         return;
     }
-    let _in_its_name = tracing::info_span!("node", id = to).entered();
+    let _in_its_name = Speaker { id: to, life: None }.speaks();
     if !receiver.deliver(from, bytes) {
         world.fail(format!(
             "node {to} cannot make sense of what node {from} sent"

@@ -48,7 +48,7 @@ const ENGINE: &str = "turso_core";
 pub fn note_panics() {
     std::panic::set_hook(Box::new(|info| {
         let told = info.to_string();
-        tracing::error!("{told}");
+        log::error!("{told}");
         if told.contains(ENGINE) {
             ENGINE_PANICS.set(ENGINE_PANICS.get() + 1);
             return;

@@ -11,11 +11,11 @@ use ferrolite_node::Options;
 use ferrolite_node::simulation::{Setup, SimClock, SimNode, database_file};
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::time::Instant;
-use tracing::Instrument;
 
 use crate::machine::{Machine, Suspension, up_to};
 use crate::network::{Frame, Letterbox, Weather};
 use crate::plan::{Fault, Plan};
+use crate::says::Speaker;
 use crate::trace::{Trace, Whose};
 
 /// The machine whose disk rots.
@@ -315,7 +315,10 @@ impl World {
         let (world, watched) = (Rc::clone(self), Rc::clone(node));
         let world_of_files = Rc::clone(self);
         let compare = move |node: &SimNode| world_of_files.compare_files(node);
-        let span = || tracing::info_span!("node", id, life);
+        let speaker = Speaker {
+            id,
+            life: Some(life),
+        };
         let pauses = || self.suspension(id);
         let (one, two, three) = (pauses(), pauses(), pauses());
         let replica = async move { one.holds_up(replica.run_replica()).await };
@@ -323,9 +326,9 @@ impl World {
         let checkpointer =
             async move { three.holds_up(checkpointer.run_pages(pages, compare)).await };
         vec![
-            tokio::task::spawn_local(replica.instrument(span())),
-            tokio::task::spawn_local(writer.instrument(span())),
-            tokio::task::spawn_local(checkpointer.instrument(span())),
+            tokio::task::spawn_local(speaker.runs(replica)),
+            tokio::task::spawn_local(speaker.runs(writer)),
+            tokio::task::spawn_local(speaker.runs(checkpointer)),
             tokio::task::spawn_local(async move { world.watch(&watched).await }),
         ]
     }

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use ferrolite_sim::{Extent, Load, Plan, Report, note_panics, run};
 
+/// How many seeds to run; `FERROLITE_SIM_SEEDS` says otherwise.
 const SEEDS: u64 = 300;
 
 fn failed(report: &Report) -> Option<String> {
@@ -57,7 +58,11 @@ fn the_same_seed_is_the_same_simulation() {
 /// Protects: everything that the product promises, under whatever these seeds draw.
 #[test]
 fn seeds() {
-    let plans: Vec<_> = (1..=SEEDS).map(|seed| Plan::draw(seed, None)).collect();
+    let seeds = match std::env::var("FERROLITE_SIM_SEEDS") {
+        Ok(text) => text.parse().expect("a number of seeds"),
+        Err(_) => SEEDS,
+    };
+    let plans: Vec<_> = (1..=seeds).map(|seed| Plan::draw(seed, None)).collect();
     let failures = run_all(&plans);
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }

@@ -57,8 +57,8 @@ pub(super) const MUTANTS: &[Mutant] = &[
             ),
             text(
                 "node/src/replica/apply.rs",
-                r#"if state == State::Leader { tracing::info!(term, "this node leads");"#,
-                r#"if state == State::Leader { if ON { self.phase = Phase::Settling; } tracing::info!(term, "this node leads");"#,
+                r#"if state == State::Leader { log::info!(term; "this node leads");"#,
+                r#"if state == State::Leader { if ON { self.phase = Phase::Settling; } log::info!(term; "this node leads");"#,
             ),
         ],
     },
