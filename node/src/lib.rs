@@ -41,6 +41,12 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! # What a node logs
+//!
+//! goes through the crate [`log`], with keys and values, under targets that begin with `ferrolite_`. The application
+//! decides where that ends up; nothing here installs a logger. The SQL engine has much of its own to say, as
+//! traces of the crate `tracing`. Nobody needs it to look after a node, and `ferrolite` itself is compiled without it.
 
 mod anchors;
 mod assembly;

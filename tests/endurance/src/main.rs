@@ -1,7 +1,7 @@
 //! A cluster of real processes under load for minutes, and a failover every half of one.
 //!
 //! ```sh
-//! cargo build --release -p ferrolite-node -p ferrolite-endurance && target/release/ferrolite-endurance
+//! cargo build --release -p ferrolite -p ferrolite-endurance && target/release/ferrolite-endurance
 //! ```
 //!
 //! starts three nodes on loopback, on a real disk below the target directory. Sixty-four clients write and sixteen read

@@ -2,7 +2,7 @@
 //!
 //! Without the feature `shell` it only runs nodes, which is enough for a device that others look after.
 
-mod program;
+mod commands;
 
 use std::process::ExitCode;
 
@@ -32,17 +32,17 @@ struct Program {
 enum Command {
     /// Run some nodes on this machine, and open an SQL shell on them
     #[cfg(feature = "shell")]
-    Playground(program::playground::PlaygroundArgs),
+    Playground(commands::playground::PlaygroundArgs),
     /// Run a node
-    Serve(program::serve::ServeArgs),
+    Serve(commands::serve::ServeArgs),
     /// Show what is in the data directory of a node that does not run
     #[cfg(feature = "shell")]
-    Inspect(program::inspect::InspectArgs),
+    Inspect(commands::inspect::InspectArgs),
     /// Check every record and every page in the data directory of a node that does not run
     #[cfg(feature = "shell")]
-    Verify(program::inspect::VerifyArgs),
+    Verify(commands::inspect::VerifyArgs),
     /// Found a new cluster on what one node has, when a majority is gone for good
-    Recover(program::recover::RecoverArgs),
+    Recover(commands::recover::RecoverArgs),
     #[cfg(feature = "shell")]
     #[command(flatten)]
     Client(ferrolite_cli::Command),
@@ -64,13 +64,13 @@ fn main() -> ExitCode {
     let status = runtime.block_on(async {
         match program.command {
             #[cfg(feature = "shell")]
-            Command::Playground(args) => program::playground::run(args).await,
-            Command::Serve(args) => program::serve::run(args).await,
+            Command::Playground(args) => commands::playground::run(args).await,
+            Command::Serve(args) => commands::serve::run(args).await,
             #[cfg(feature = "shell")]
-            Command::Inspect(args) => program::inspect::inspect(&args),
+            Command::Inspect(args) => commands::inspect::inspect(&args),
             #[cfg(feature = "shell")]
-            Command::Verify(args) => program::inspect::verify(&args),
-            Command::Recover(args) => program::recover::run(&args),
+            Command::Verify(args) => commands::inspect::verify(&args),
+            Command::Recover(args) => commands::recover::run(&args),
             #[cfg(feature = "shell")]
             Command::Client(command) => ferrolite_cli::exit_code(ferrolite_cli::run(command).await),
         }
