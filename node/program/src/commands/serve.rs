@@ -71,7 +71,8 @@ pub(crate) struct ServeArgs {
     /// eighth of the file system
     #[arg(long, value_name = "N", default_value_t = 32)]
     min_free_mib: u64,
-    /// What to say on standard error: error, warn, info, debug or trace
+    /// What to say on standard error: error, warn, info, debug or trace; by module, for example
+    /// info,ferrolite_node::peers=debug
     #[arg(
         long,
         value_name = "LEVEL",
