@@ -190,7 +190,11 @@ async fn deliver(world: &World, frame: Frame) {
     if !introduce(world, (from, life), to, sender.as_deref(), &receiver) {
         return;
     }
-    let _in_its_name = Speaker { id: to, life: None }.speaks();
+    let _in_its_name = Speaker {
+        id: to,
+        life: world.life(to),
+    }
+    .speaks();
     if !receiver.deliver(from, bytes) {
         world.fail(format!(
             "node {to} cannot make sense of what node {from} sent"

@@ -7,11 +7,11 @@ thread_local! {
     static SPEAKER: Cell<Option<Speaker>> = const { Cell::new(None) };
 }
 
-/// A node, in one of its lives where that is known.
+/// A node, in one of its lives.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Speaker {
     pub(crate) id: u64,
-    pub(crate) life: Option<u64>,
+    pub(crate) life: u64,
 }
 
 /// Until this is dropped, what this thread logs is said by a node.
@@ -52,11 +52,7 @@ pub fn print_log(level: log::LevelFilter) -> Result<(), log::SetLoggerError> {
         .format(|line, record| {
             write!(line, "{:>5} ", record.level())?;
             if let Some(Speaker { id, life }) = SPEAKER.get() {
-                write!(line, "node {id}")?;
-                if let Some(life) = life {
-                    write!(line, " life {life}")?;
-                }
-                write!(line, ": ")?;
+                write!(line, "node {id} life {life}: ")?;
             }
             write!(line, "{}: {}", record.target(), record.args())?;
             env_logger::fmt::default_kv_format(line, record.key_values())?;

@@ -315,10 +315,7 @@ impl World {
         let (world, watched) = (Rc::clone(self), Rc::clone(node));
         let world_of_files = Rc::clone(self);
         let compare = move |node: &SimNode| world_of_files.compare_files(node);
-        let speaker = Speaker {
-            id,
-            life: Some(life),
-        };
+        let speaker = Speaker { id, life };
         let pauses = || self.suspension(id);
         let (one, two, three) = (pauses(), pauses(), pauses());
         let replica = async move { one.holds_up(replica.run_replica()).await };
